@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "capd/base/log.h"
+
+static const char *log_program = "capd";
+static int log_max_level = LOG_INFO;
+static bool log_journal;
+
+void log_init(const char *program)
+{
+        static const struct {
+                const char *name;
+                int level;
+        } levels[] = {
+                {"err", LOG_ERR},   {"warning", LOG_WARNING}, {"notice", LOG_NOTICE},
+                {"info", LOG_INFO}, {"debug", LOG_DEBUG},
+        };
+        const char *e = getenv("CAPD_LOG_LEVEL");
+
+        log_program = program;
+        /* sd-daemon(3): set by systemd when standard error goes to the journal, which then reads "<N>" */
+        log_journal = getenv("JOURNAL_STREAM") != NULL;
+        for (size_t i = 0; e && i < ARRAY_SIZE(levels); i++)
+                if (strcasecmp(e, levels[i].name) == 0)
+                        log_max_level = levels[i].level;
+}
+
+void log_set_max_level(int level)
+{
+        log_max_level = level;
+}
+
+int log_get_max_level(void)
+{
+        return log_max_level;
+}
+
+void log_line(int level, const char *format, ...)
+{
+        char line[2048];
+        size_t n;
+        va_list ap;
+
+        if (level > log_max_level)
+                return;
+        n = log_journal ? (size_t)snprintf(line, sizeof(line), "<%d>", level)
+                        : (size_t)snprintf(line, sizeof(line), "%s: ", log_program);
+        va_start(ap, format);
+        vsnprintf(line + n, sizeof(line) - n - 1, format, ap);
+        va_end(ap);
+        n = strlen(line);
+        line[n++] = '\n';
+        /* one write: lines of threads and of the front do not mix */
+        if (write(STDERR_FILENO, line, n) < 0)
+                return; /* nobody is listening: there is nowhere to say so */
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "capd/base/sys.h"
+
+/* Linux 6.7, include/uapi/linux/fs.h; older headers lack it. _IOWR('f', 16, struct pm_scan_arg), which has 96 bytes. */
+#define PAGEMAP_SCAN_REQUEST _IOC(_IOC_READ | _IOC_WRITE, 'f', 16, 96)
+
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
+#endif
+
+static int native_openat(const struct sys *sys, int dirfd, const char *path, int flags)
+{
+        int fd = openat(dirfd, path, flags | O_CLOEXEC | O_NOCTTY);
+
+        return fd < 0 ? -errno : fd;
+}
+
+static ssize_t native_pread(const struct sys *sys, int fd, void *buf, size_t size, uint64_t offset)
+{
+        ssize_t n = pread(fd, buf, size, (off_t)offset);
+
+        return n < 0 ? -errno : n;
+}
+
+static ssize_t native_read(const struct sys *sys, int fd, void *buf, size_t size)
+{
+        ssize_t n = read(fd, buf, size);
+
+        return n < 0 ? -errno : n;
+}
+
+static ssize_t native_readlinkat(const struct sys *sys, int dirfd, const char *path, char *buf, size_t size)
+{
+        ssize_t n = readlinkat(dirfd, path, buf, size);
+
+        return n < 0 ? -errno : n;
+}
+
+static int native_fstat(const struct sys *sys, int fd, struct stat *st)
+{
+        return fstat(fd, st) < 0 ? -errno : 0;
+}
+
+static int native_fstatat(const struct sys *sys, int dirfd, const char *path, struct stat *st, int flags)
+{
+        return fstatat(dirfd, path, st, flags) < 0 ? -errno : 0;
+}
+
+static ssize_t native_getdents(const struct sys *sys, int fd, void *buf, size_t size)
+{
+        ssize_t n = getdents64(fd, buf, size);
+
+        return n < 0 ? -errno : n;
+}
+
+static int native_pagemap_scan(const struct sys *sys, int fd, void *arg)
+{
+        int n = ioctl(fd, PAGEMAP_SCAN_REQUEST, arg);
+
+        return n < 0 ? -errno : n;
+}
+
+static int native_pidfd_open(const struct sys *sys, pid_t pid)
+{
+        int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+        return fd < 0 ? -errno : fd;
+}
+
+static ssize_t native_process_madvise(const struct sys *sys, int pidfd, const struct iovec *vec, size_t n, int advice)
+{
+        ssize_t r = syscall(SYS_process_madvise, pidfd, vec, n, advice, 0);
+
+        return r < 0 ? -errno : r;
+}
+
+static int native_kcmp_vm(const struct sys *sys, pid_t a, pid_t b)
+{
+        int r = (int)syscall(SYS_kcmp, a, b, KCMP_VM, 0UL, 0UL);
+
+        return r < 0 ? -errno : r;
+}
+
+static usec_t clock_usec(clockid_t id)
+{
+        struct timespec ts;
+
+        clock_gettime(id, &ts);
+        return (usec_t)ts.tv_sec * USEC_PER_SEC + (usec_t)ts.tv_nsec / 1000;
+}
+
+static usec_t native_now(const struct sys *sys)
+{
+        return clock_usec(CLOCK_MONOTONIC);
+}
+
+static usec_t native_cpu_now(const struct sys *sys)
+{
+        return clock_usec(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static void native_sleep(const struct sys *sys, usec_t usec)
+{
+        struct timespec ts = {.tv_sec = (time_t)(usec / USEC_PER_SEC), .tv_nsec = (long)(usec % USEC_PER_SEC) * 1000};
+
+        while (clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)
+                ;
+}
+
+const struct sys_ops sys_ops_native = {
+        .openat = native_openat,
+        .pread = native_pread,
+        .read = native_read,
+        .readlinkat = native_readlinkat,
+        .fstat = native_fstat,
+        .fstatat = native_fstatat,
+        .getdents = native_getdents,
+        .pagemap_scan = native_pagemap_scan,
+        .pidfd_open = native_pidfd_open,
+        .process_madvise = native_process_madvise,
+        .kcmp_vm = native_kcmp_vm,
+        .now = native_now,
+        .cpu_now = native_cpu_now,
+        .sleep = native_sleep,
+};
+
+int sys_init(struct sys *ret, const char *root)
+{
+        int fd = open(root ? root : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        *ret = (struct sys){.root_fd = fd, .ops = &sys_ops_native};
+        return 0;
+}
+
+void sys_done(struct sys *sys)
+{
+        close_fd(sys->root_fd);
+        sys->root_fd = -1;
+}
+
+int sys_open(const struct sys *sys, const char *path, int flags)
+{
+        return sys->ops->openat(sys, sys->root_fd, path, flags);
+}
+
+ssize_t sys_read_fd(const struct sys *sys, int fd, char *buf, size_t size)
+{
+        size_t len = 0;
+
+        for (;;) {
+                ssize_t n;
+
+                if (len == size - 1) {
+                        char more;
+
+                        buf[len] = '\0';
+                        n = sys->ops->read(sys, fd, &more, 1);
+                        return n < 0 ? n : n > 0 ? -E2BIG : (ssize_t)len;
+                }
+                n = sys->ops->read(sys, fd, buf + len, size - 1 - len);
+                if (n == -EINTR)
+                        continue;
+                if (n < 0)
+                        return n;
+                if (n == 0)
+                        break;
+                len += (size_t)n;
+        }
+        buf[len] = '\0';
+        return (ssize_t)len;
+}
+
+ssize_t sys_read_file_at(const struct sys *sys, int dirfd, const char *path, char *buf, size_t size)
+{
+        _cleanup_close_ int fd = sys->ops->openat(sys, dirfd, path, O_RDONLY);
+
+        return fd < 0 ? fd : sys_read_fd(sys, fd, buf, size);
+}
+
+void close_fd(int fd)
+{
+        int saved = errno;
+
+        if (fd >= 0)
+                close(fd);
+        errno = saved;
+}

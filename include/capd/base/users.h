@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* users.h: names of users and groups, by the host's user database. */
+#ifndef CAPD_BASE_USERS_H
+#define CAPD_BASE_USERS_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* 0; -ENOENT no such name; another negative errno if the database could not be asked. userdata is not used. */
+int users_user_to_uid(void *userdata, const char *name, uid_t *ret);
+int users_group_to_gid(void *userdata, const char *name, gid_t *ret);
+/* The name, or the number as text. Answers are kept for a minute. For one thread. */
+void users_uid_to_user(void *userdata, uid_t uid, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * count.h: exact counting, every page frame once for each group.
+ *
+ * A count is filled with groups and processes, run (possibly by several threads one after the other, if one is given up),
+ * and then asked for results. Groups that share processes are counted in one walk of each process. A process that
+ * ends or executes another program during the walk is left out whole: what it had added is taken out again.
+ */
+#ifndef CAPD_MEASURE_COUNT_H
+#define CAPD_MEASURE_COUNT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "capd/measure/walk.h"
+#include "capd/sample.h"
+
+struct count;
+
+enum count_flags {
+        COUNT_PRIVATE = 1 << 0, /* private_bytes and shared_bytes, by the mapping counts of frames: a look-up a frame */
+        COUNT_SHARES = 1 << 1,  /* per process: `share` and `alone`; a second walk */
+        COUNT_PSS = 1 << 2,     /* pss_sum from smaps_rollup: slow, and holds the target's mmap lock throughout */
+};
+
+enum count_outcome {
+        COUNT_PENDING,   /* not visited yet */
+        COUNT_DONE,
+        COUNT_GONE,      /* ended or executed another program: left out, which is no failure */
+        COUNT_UNREAD,    /* could not be read (see error): the group's figure is then a lower bound */
+        COUNT_STUCK,     /* its mmap lock could not be had in time */
+};
+
+/* What a count found out about one process, bytes. */
+struct process_sample {
+        enum count_outcome outcome;
+        int error;             /* negative errno for COUNT_UNREAD */
+        uint64_t mapped;       /* its pages that VmRSS counts */
+        uint64_t anon, file, shmem;
+        uint64_t exclusive;    /* mapped exactly once on the host */
+        uint64_t exclusive_anon;
+        uint64_t hugetlb;
+        uint64_t swap;
+        uint64_t share;        /* COUNT_SHARES: each page divided by the number of mappings of it inside the (first) group */
+        uint64_t alone;        /* COUNT_SHARES: pages no other process of the (first) group maps: what it adds alone */
+};
+
+int count_new(const struct sys *sys, const struct features *features, unsigned flags, struct count **ret);
+struct count *count_free(struct count *c);
+DEFINE_CLEANUP(struct count *, count_free)
+
+/* The index of a new group, or a negative errno. */
+int count_add_group(struct count *c);
+/* The index of a new process in these groups (at most LIMIT_GROUPS_PER_PROCESS), or a negative errno. Processes that share an
+ * address space have the same mm_id: it is walked once for all of them. */
+int count_add_process(struct count *c, pid_t pid, uint64_t start_time, uint64_t mm_id, const uint32_t *groups,
+                      size_t n_groups);
+
+/*
+ * Walks everything that is still pending. 0 when done; -ECANCELED if the thread was given up or told to stop. After a
+ * thread was given up, the owner calls count_give_up_current() and runs the count again in another thread.
+ */
+int count_run(struct count *c, struct guard *guard);
+/* Marks the process that the lost thread is stuck on. Returns its pid, 0 if none. */
+pid_t count_give_up_current(struct count *c);
+
+/*
+ * The counted part of a sample; the cheap part is left alone. quality is EXACT, or BOUND_LOWER if a process was
+ * not read, or UNKNOWN if none could be.
+ */
+void count_group_result(const struct count *c, uint32_t group, struct group_sample *ret);
+void count_process_result(const struct count *c, uint32_t process, struct process_sample *ret);
+size_t count_n_processes(const struct count *c);
+
+#endif

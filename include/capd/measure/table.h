@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * table.h: the processes of the host, each held so that a reused PID is never mistaken for it.
+ *
+ * The table belongs to one thread. A process in it keeps a descriptor of its /proc/PID/statm open (within the limit of
+ * open files; beyond it the file is opened at each look): that descriptor stands for the process, not for its number,
+ * and answers ESRCH for ever once the process has ended, whoever has its number then. Nothing here takes a target's mmap
+ * lock, so nothing here can block on a target.
+ */
+#ifndef CAPD_MEASURE_TABLE_H
+#define CAPD_MEASURE_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "capd/base/sys.h"
+#include "capd/measure/guard.h"
+#include "capd/process.h"
+
+struct process {
+        struct process_facts facts;
+        bool changed;          /* facts differ from the last reading: match again, then clear it */
+        bool needs_cmdline;    /* FACT_CMDLINE is wanted and facts.cmdline is not of this exec: see process_read_cmdline() */
+        uint32_t threads;
+        uint64_t vm, rss, rss_shared; /* bytes, of the last look; rss_shared is its file and shmem part */
+        uint64_t cpu_ticks;    /* user and system time at the last reading of attributes */
+        usec_t idle_since;     /* since when cpu_ticks has not changed; 0 not known yet */
+        usec_t attributes_at;
+        uint64_t mm_id;        /* equal for processes that share one address space; else unique among live ones */
+        void *userdata;        /* the caller's */
+        /* private to table.c behind this line */
+        struct process *next;
+        int statm_fd;
+        uint64_t seen;
+        uint64_t mm_key[4];
+};
+
+struct process_table;
+
+/* `facts` are enum process_fact_flags; `max_fds` how many descriptors the table may hold. -ENOMEM or a negative errno. */
+int process_table_new(const struct sys *sys, unsigned facts, unsigned max_fds, struct process_table **ret);
+struct process_table *process_table_free(struct process_table *t);
+DEFINE_CLEANUP(struct process_table *, process_table_free)
+void process_table_set_facts(struct process_table *t, unsigned facts); /* after a reload; reads attributes anew at the next refresh */
+
+/*
+ * Lists /proc: ended processes leave the table (`on_gone` is called for each, may be NULL), new ones enter with their
+ * attributes read; those whose attributes are older than `max_age` are read again (an exec, a change of user or of
+ * cgroup sets `changed`). Kernel threads and zombies are kept, with their flag, so that they are not read again and again.
+ * Returns the number of processes, or a negative errno if /proc cannot be listed (the table is then as before).
+ */
+int process_table_refresh(struct process_table *t, usec_t now, usec_t max_age,
+                          void (*on_gone)(struct process *p, void *userdata), void *userdata);
+bool process_table_overflowed(const struct process_table *t); /* LIMIT_PROCESSES was reached */
+
+/* One read of statm. 0; -ESRCH ended (or became a zombie: all zero); another negative errno. */
+int process_look(struct process_table *t, struct process *p);
+
+struct process *process_table_find(struct process_table *t, pid_t pid);
+/* Iterates: NULL first, NULL at the end. The table must not be refreshed meanwhile. */
+struct process *process_table_next(const struct process_table *t, const struct process *p);
+
+/*
+ * The arguments of a process joined by spaces, unescaped. May block on the target's mmap lock, so it is for a scanner
+ * thread. Length, 0 for none; -ESRCH if it is not that process any more; -ECANCELED given up.
+ */
+ssize_t process_read_cmdline(const struct sys *sys, struct guard *guard, pid_t pid, uint64_t start_time, char *buf,
+                             size_t size);
+/* Gives the table what a scanner thread read. NULL: could not be read; not tried again until the next exec. */
+int process_table_set_cmdline(struct process_table *t, pid_t pid, uint64_t start_time, const char *cmdline);
+
+/* Opens /proc/PID and proves that it is the process that started at `start_time`. Descriptor; -ESRCH if it is not. */
+int process_open(const struct sys *sys, pid_t pid, uint64_t start_time);
+/* The process behind `dirfd` (of process_open()) still lives: 0, else -ESRCH. */
+int process_alive(const struct sys *sys, int dirfd, uint64_t start_time);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* match.h: which groups a process belongs to. Pure. */
+#ifndef CAPD_POLICY_MATCH_H
+#define CAPD_POLICY_MATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "capd/limits.h"
+#include "capd/policy/policy.h"
+#include "capd/process.h"
+
+/* What matching needs besides the process. */
+struct match_world {
+        /* pids[i] is what policy->pid_files[i] holds now, 0 if it is missing, unreadable or not to be trusted */
+        const pid_t *pid_file_pids;
+        /* Writes the user's name, or the number where there is none. For ForEach=user. */
+        void (*uid_to_user)(void *userdata, uid_t uid, char *buf, size_t size);
+        void *userdata;
+};
+
+/* One membership: the section, and the group's name: SECTION, or SECTION/VALUE with ForEach=. */
+struct match {
+        size_t section; /* index in policy->sections */
+        char name[LIMIT_GROUP_NAME_BYTES];
+};
+
+/*
+ * Writes the memberships of one process, at most `max` (LIMIT_GROUPS_PER_PROCESS). Kernel threads and zombies match nothing.
+ * PID 1 and protected processes do match: their memory counts, but nothing is done to them (match_protected()). VALUE is made safe for a
+ * name: bytes outside [A-Za-z0-9_.:@-] become "\xNN"; a value too long for LIMIT_GROUP_NAME_BYTES is cut and ends in "~" and
+ * a hash of the whole, so that distinct values stay distinct. Returns the number written.
+ */
+size_t match_process(const struct policy *p, const struct match_world *w, const struct process_facts *f,
+                     struct match *ret, size_t max);
+
+/* Whether [Daemon] Protect= covers it, or it is PID 1 or a kernel thread: counted, but never acted on. */
+bool match_protected(const struct policy *p, const struct match_world *w, const struct process_facts *f);
+
+/*
+ * The innermost unit of a cgroup path ("/user.slice/user-1000.slice/user@1000.service/app.slice/x.service" → "x.service";
+ * "/system.slice/a.service/sub" → "a.service"), slices only if there is no other; and the container id, for the layouts of
+ * Docker, Podman, containerd, CRI-O, Kubernetes (cgroupfs and systemd drivers), LXC and systemd-nspawn.
+ * true and the text in buf, false if there is none.
+ */
+bool match_cgroup_unit(const char *cgroup, char *buf, size_t size);
+bool match_cgroup_container(const char *cgroup, char *buf, size_t size);
+
+#endif

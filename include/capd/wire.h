@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wire.h: what the engine and its front say to each other.
+ *
+ * Both are the same executable, so these are plain structs, checked by magic, version and size. The channel is a
+ * SOCK_SEQPACKET socket pair. The engine sends `struct wire_message`, with a sealed memfd where a body belongs to it; the
+ * front sends `struct wire_command`, which has a fixed size and nothing to parse. Neither side ever waits for the other: a
+ * full channel drops a snapshot (the next tick brings another) and refuses a command.
+ *
+ * All text is UTF-8 made safe by text_escape() by the engine, and ended by a NUL. Times are microseconds of CLOCK_MONOTONIC.
+ */
+#ifndef CAPD_WIRE_H
+#define CAPD_WIRE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "capd/limits.h"
+#include "capd/sample.h"
+
+#define WIRE_MAGIC   0x64706163U /* "capd" */
+#define WIRE_VERSION 1U
+
+enum wire_type {
+        WIRE_SNAPSHOT = 1, /* body: struct wire_snapshot, then n_groups times struct wire_group */
+        WIRE_REPLY,        /* body, if any: as the verb says */
+        WIRE_STOPPING,     /* capd is ending: say so to clients, then exit */
+};
+
+struct wire_message {
+        uint32_t magic, version;
+        uint32_t type;
+        uint32_t serial;       /* of the command, for WIRE_REPLY */
+        int32_t error;         /* WIRE_REPLY: 0 or a negative errno; see the verbs */
+        uint32_t has_body;
+        uint64_t body_size;
+        char text[1024];       /* WIRE_REPLY: one line for the user, with the error or the outcome */
+};
+
+enum wire_verb {
+        WIRE_RELOAD = 1,       /* error -EBADMSG: body is text, one problem a line; the old policy is kept */
+        WIRE_PAUSE,            /* one group, or all if `group` is "" */
+        WIRE_RESUME,
+        WIRE_SET_CAP,          /* bytes 0: back to the configured cap; duration 0: until reload or restart */
+        WIRE_ENFORCE,          /* act on the group now, whatever back-off says; error -ENOENT as all that name a group */
+        WIRE_EXPLAIN,          /* body: struct wire_detail, then n_processes times struct wire_process (sorted by rss) */
+        WIRE_CONFIG,           /* body is text: the effective configuration */
+        _WIRE_VERB_MAX,
+};
+
+struct wire_command {
+        uint32_t magic, version;
+        uint32_t verb;
+        uint32_t serial;
+        uint64_t bytes;
+        usec_t duration;
+        uint32_t uid;          /* who asked, from the peer's credentials: for the log */
+        int32_t pid;
+        char group[LIMIT_GROUP_NAME_BYTES];
+};
+
+/* A group as published each tick. */
+struct wire_group {
+        char name[LIMIT_GROUP_NAME_BYTES];
+        char description[LIMIT_DESCRIPTION_BYTES];
+        char reason[256];      /* why it is in its state, one sentence */
+        char action[16];       /* observe, pageout, move */
+        uint32_t state;        /* enum group_state */
+        bool has_cap;
+        bool temporary_cap;
+        bool paused;
+        uint64_t cap;          /* bytes in force */
+        uint64_t configured_cap;
+        uint64_t low_watermark; /* bytes */
+        usec_t cap_until;      /* temporary cap: when it ends; 0 never */
+        usec_t state_since;
+        usec_t next_look;
+        usec_t retry_at;       /* back-off: not acted on before; 0 none */
+        int64_t trend;         /* bytes a second, smoothed; of resident */
+        struct group_sample sample;
+
+        /* where pages stopped or began to be shared: the count with the fewest resident bytes of the last while */
+        usec_t reference_at;   /* 0 none */
+        uint64_t reference_resident, reference_mapped;
+
+        /* enforcement since the group exists */
+        uint64_t acts;
+        uint64_t attempted_total, unmapped_total, freed_total, refaulted_total;
+        struct act_result last_act; /* started 0: none yet */
+        uint64_t resident_before, resident_after; /* exact counts around it; SIZE_UNKNOWN unknown */
+};
+
+struct wire_snapshot {
+        uint32_t magic, version;
+        uint32_t size;         /* sizeof(struct wire_snapshot) */
+        uint32_t group_size;   /* sizeof(struct wire_group) */
+        uint32_t n_groups;
+        usec_t published_at;
+        usec_t started_at;     /* the engine */
+        uint64_t tick;
+        struct host_memory host;
+        uint32_t pressure_threshold; /* basis points */
+        uint32_t processes;    /* on the host, as capd sees them */
+        uint32_t quarantined;  /* processes left alone because they did not answer */
+        uint32_t lost_threads;
+        bool dry_run;
+        bool paused;           /* capctl pause without a group */
+        usec_t policy_loaded_at;
+        char config_error[2048]; /* of the last reload, "" if it went well */
+        char warnings[1024];   /* what does not work on this host, one line each */
+        char version_text[32];
+};
+
+/* One process in WIRE_EXPLAIN's body. */
+struct wire_process {
+        int32_t pid;
+        uint32_t uid;
+        char comm[LIMIT_COMM_BYTES * 4]; /* escaped */
+        char command[256];     /* beginning of the command line, escaped; "" unknown */
+        uint64_t rss;          /* statm */
+        uint64_t mapped, anon, file, shmem, exclusive, swap, hugetlb, share, alone; /* struct process_sample */
+        uint32_t outcome;      /* enum count_outcome */
+        bool protected_process;
+        bool below_floor;
+        bool same_address_space; /* shares its address space with a process listed before it: figures there */
+};
+
+struct wire_detail {
+        uint32_t magic, version;
+        uint32_t size, process_size;
+        uint32_t n_processes;
+        usec_t taken_at;
+        struct wire_group group; /* with have_private set in its sample, counted just now */
+        struct host_memory host;
+};
+
+#endif
