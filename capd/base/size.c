@@ -91,13 +91,13 @@ static const struct time_unit {
         const char *names[4];
         usec_t usec;
 } time_units[] = {
-        {{"w", "week", "weeks"}, 7 * 24 * 3600 * USEC_PER_SEC},
-        {{"d", "day", "days"}, 24 * 3600 * USEC_PER_SEC},
-        {{"h", "hr", "hour", "hours"}, 3600 * USEC_PER_SEC},
-        {{"min", "m", "minute", "minutes"}, 60 * USEC_PER_SEC},
-        {{"s", "sec", "second", "seconds"}, USEC_PER_SEC},
-        {{"ms", "msec"}, USEC_PER_MSEC},
-        {{"us", "usec", "\xc2\xb5s", "\xce\xbcs"}, 1}, /* U+00B5 and U+03BC, as systemd reads them */
+                {{"w", "week", "weeks"}, 7 * 24 * 3600 * USEC_PER_SEC},
+                {{"d", "day", "days"}, 24 * 3600 * USEC_PER_SEC},
+                {{"h", "hr", "hour", "hours"}, 3600 * USEC_PER_SEC},
+                {{"min", "m", "minute", "minutes"}, 60 * USEC_PER_SEC},
+                {{"s", "sec", "second", "seconds"}, USEC_PER_SEC},
+                {{"ms", "msec"}, USEC_PER_MSEC},
+                {{"us", "usec", "\xc2\xb5s", "\xce\xbcs"}, 1}, /* U+00B5 and U+03BC, as systemd reads them */
 };
 
 static usec_t find_time_unit(const char *name, size_t len)
@@ -161,8 +161,8 @@ int parse_percent(const char *text, unsigned max_percent, uint32_t *ret_basis_po
 int parse_boolean(const char *text)
 {
         static const char *const words[2][7] = {
-                {"0", "no", "n", "false", "f", "off"},
-                {"1", "yes", "y", "true", "t", "on"},
+                        {"0", "no", "n", "false", "f", "off"},
+                        {"1", "yes", "y", "true", "t", "on"},
         };
 
         for (int value = 0; value < 2; value++)
@@ -228,7 +228,7 @@ const char *format_size(char buf[static SIZE_TEXT_MAX], uint64_t bytes)
 const char *format_time(char buf[static SIZE_TEXT_MAX], usec_t t)
 {
         size_t i = 0;
-        usec_t n, rest;
+        unsigned n, rest; /* the largest, weeks, are below 2^25 */
 
         if (t == USEC_INFINITY) {
                 strcpy(buf, "?");
@@ -240,12 +240,11 @@ const char *format_time(char buf[static SIZE_TEXT_MAX], usec_t t)
         }
         while (t < time_units[i].usec)
                 i++;
-        n = t / time_units[i].usec;
-        rest = i + 1 < ARRAY_SIZE(time_units) ? t % time_units[i].usec / time_units[i + 1].usec : 0;
+        n = (unsigned)(t / time_units[i].usec);
+        rest = i + 1 < ARRAY_SIZE(time_units) ? (unsigned)(t % time_units[i].usec / time_units[i + 1].usec) : 0;
         if (rest)
-                snprintf(buf, SIZE_TEXT_MAX, "%" PRIu64 "%s %" PRIu64 "%s", n, time_units[i].names[0], rest,
-                         time_units[i + 1].names[0]);
+                snprintf(buf, SIZE_TEXT_MAX, "%u%s %u%s", n, time_units[i].names[0], rest, time_units[i + 1].names[0]);
         else
-                snprintf(buf, SIZE_TEXT_MAX, "%" PRIu64 "%s", n, time_units[i].names[0]);
+                snprintf(buf, SIZE_TEXT_MAX, "%u%s", n, time_units[i].names[0]);
         return buf;
 }

@@ -50,9 +50,9 @@ static bool is_deceptive(uint32_t c)
         static const struct {
                 uint32_t first, last;
         } ranges[] = {
-                {0x0000, 0x001f}, {0x007f, 0x009f}, {0x061c, 0x061c},   {0x200b, 0x200b},   {0x200e, 0x200f},
-                {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff},   {0xfff9, 0xfffb},   {0xfffe, 0xffff},
-                {0xe0000, 0xe007f},
+                        {0x0000, 0x001f}, {0x007f, 0x009f}, {0x061c, 0x061c},   {0x200b, 0x200b},
+                        {0x200e, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f},   {0xfeff, 0xfeff},
+                        {0xfff9, 0xfffb}, {0xfffe, 0xffff}, {0xe0000, 0xe007f},
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
@@ -142,7 +142,8 @@ static unsigned edit_distance(const char *a, size_t a_len, const char *b, size_t
                 for (size_t j = 1; j <= b_len; j++) {
                         bool same = lower(a[i - 1]) == lower(b[j - 1]);
 
-                        row[j] = MIN(MIN(above[j], row[j - 1]) + 1, above[j - 1] + !same);
+                        row[j] = MIN(above[j], row[j - 1]) + 1;
+                        row[j] = MIN(row[j], above[j - 1] + !same);
                         if (i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) && lower(a[i - 2]) == lower(b[j - 1]))
                                 row[j] = MIN(row[j], before[j - 2] + 1);
                 }
