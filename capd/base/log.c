@@ -18,8 +18,8 @@ void log_init(const char *program)
                 const char *name;
                 int level;
         } levels[] = {
-                {"err", LOG_ERR},   {"warning", LOG_WARNING}, {"notice", LOG_NOTICE},
-                {"info", LOG_INFO}, {"debug", LOG_DEBUG},
+                        {"err", LOG_ERR},   {"warning", LOG_WARNING}, {"notice", LOG_NOTICE},
+                        {"info", LOG_INFO}, {"debug", LOG_DEBUG},
         };
         const char *e = getenv("CAPD_LOG_LEVEL");
 

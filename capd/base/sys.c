@@ -117,20 +117,20 @@ static void native_sleep(const struct sys *sys, usec_t usec)
 }
 
 const struct sys_ops sys_ops_native = {
-        .openat = native_openat,
-        .pread = native_pread,
-        .read = native_read,
-        .readlinkat = native_readlinkat,
-        .fstat = native_fstat,
-        .fstatat = native_fstatat,
-        .getdents = native_getdents,
-        .pagemap_scan = native_pagemap_scan,
-        .pidfd_open = native_pidfd_open,
-        .process_madvise = native_process_madvise,
-        .kcmp_vm = native_kcmp_vm,
-        .now = native_now,
-        .cpu_now = native_cpu_now,
-        .sleep = native_sleep,
+                .openat = native_openat,
+                .pread = native_pread,
+                .read = native_read,
+                .readlinkat = native_readlinkat,
+                .fstat = native_fstat,
+                .fstatat = native_fstatat,
+                .getdents = native_getdents,
+                .pagemap_scan = native_pagemap_scan,
+                .pidfd_open = native_pidfd_open,
+                .process_madvise = native_process_madvise,
+                .kcmp_vm = native_kcmp_vm,
+                .now = native_now,
+                .cpu_now = native_cpu_now,
+                .sleep = native_sleep,
 };
 
 int sys_init(struct sys *ret, const char *root)
