@@ -40,10 +40,10 @@
 /* Groups that one process may belong to. */
 #define LIMIT_GROUPS_PER_PROCESS 64U
 /* Text kept of a process: comm is 16 in the kernel, but a kernel thread's may be 64 in /proc. */
-#define LIMIT_COMM_BYTES 64U
-#define LIMIT_EXE_BYTES 4096U
+#define LIMIT_COMM_BYTES    64U
+#define LIMIT_EXE_BYTES     4096U
 #define LIMIT_CMDLINE_BYTES 4096U
-#define LIMIT_CGROUP_BYTES 4096U
+#define LIMIT_CGROUP_BYTES  4096U
 /* A PidFile= is a number and white space. */
 #define LIMIT_PIDFILE_BYTES 64U
 /* Text of one line of /proc/PID/maps: an address range, flags and a path, which may be escaped fourfold. */
@@ -71,7 +71,7 @@
 /* -- the front -- */
 
 /* Connections to the private socket, in all and for one user. */
-#define LIMIT_CLIENTS 256U
+#define LIMIT_CLIENTS          256U
 #define LIMIT_CLIENTS_PER_USER 32U
 /* Messages queued for a client that does not read before it is dropped. */
 #define LIMIT_CLIENT_QUEUE 64U

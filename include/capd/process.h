@@ -17,12 +17,12 @@ struct process_facts {
         uint64_t start_time; /* field 22 of /proc/PID/stat, clock ticks since boot: with pid, who it is */
         bool kernel_thread;
         bool zombie;
-        uid_t uid;           /* effective, as ps(1) and top(1) show it */
-        gid_t gid;           /* effective */
+        uid_t uid; /* effective, as ps(1) and top(1) show it */
+        gid_t gid; /* effective */
         const char *comm;
         const char *exe;     /* target of /proc/PID/exe, " (deleted)" removed */
         const char *cmdline; /* arguments joined by single spaces */
-        const char *cgroup;  /* path of the unified hierarchy, else of name=systemd, else of the memory controller: "/system.slice/a.service" */
+        const char *cgroup; /* path of the unified hierarchy, else of name=systemd, else of the memory controller: "/system.slice/a.service" */
         uint64_t pid_namespace; /* inode number of /proc/PID/ns/pid, 0 unknown */
 };
 

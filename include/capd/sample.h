@@ -40,27 +40,27 @@ const char *group_state_to_string(enum group_state s);
 /* The result of looking at a group. The cheap part is refreshed at every look, the counted part at a count. */
 struct group_sample {
         /* cheap: from /proc/PID/statm of every member */
-        uint32_t processes;    /* members, each process once */
+        uint32_t processes;      /* members, each process once */
         uint32_t address_spaces; /* distinct ones among them */
-        uint32_t unread;       /* members whose memory could not be read at the last count */
-        usec_t bounds_at;      /* when the cheap part was read; 0 never */
-        uint64_t rss_sum;      /* each address space once */
-        uint64_t upper;        /* resident is at most this: rss_sum and the error of the kernel's counters */
-        uint64_t lower;        /* resident is at least this: the largest anonymous RSS less counter error and KSM; 0 knows nothing */
-        uint64_t vm_sum;       /* virtual size, each address space once */
+        uint32_t unread;         /* members whose memory could not be read at the last count */
+        usec_t bounds_at;        /* when the cheap part was read; 0 never */
+        uint64_t rss_sum;        /* each address space once */
+        uint64_t upper;          /* resident is at most this: rss_sum and the error of the kernel's counters */
+        uint64_t lower; /* resident is at least this: the largest anonymous RSS less counter error and KSM; 0 knows nothing */
+        uint64_t vm_sum; /* virtual size, each address space once */
 
         /* counted */
-        enum quality quality;  /* of `resident` */
-        usec_t counted_at;     /* start of the scan that gave what follows; 0 never */
-        usec_t count_cost;     /* CPU time of that scan, microseconds */
-        uint64_t resident;     /* distinct page frames mapped by the group */
+        enum quality quality;       /* of `resident` */
+        usec_t counted_at;          /* start of the scan that gave what follows; 0 never */
+        usec_t count_cost;          /* CPU time of that scan, microseconds */
+        uint64_t resident;          /* distinct page frames mapped by the group */
         uint64_t anon, file, shmem; /* a partition of resident */
-        uint64_t mapped;       /* page table entries that VmRSS counts, summed: resident + pages counted again */
-        uint64_t exclusive;    /* part of resident mapped exactly once on the whole host */
-        uint64_t exclusive_anon; /* the anonymous part of that */
-        uint64_t hugetlb;      /* distinct hugetlb pages; not part of resident */
-        uint64_t swap;         /* distinct swap slots */
-        uint64_t error_bytes;  /* for QUALITY_ESTIMATE */
+        uint64_t mapped;            /* page table entries that VmRSS counts, summed: resident + pages counted again */
+        uint64_t exclusive;         /* part of resident mapped exactly once on the whole host */
+        uint64_t exclusive_anon;    /* the anonymous part of that */
+        uint64_t hugetlb;           /* distinct hugetlb pages; not part of resident */
+        uint64_t swap;              /* distinct swap slots */
+        uint64_t error_bytes;       /* for QUALITY_ESTIMATE */
 
         /* by mapping counts: only where asked for */
         bool have_private;
@@ -72,22 +72,22 @@ struct group_sample {
 /* What really happened in one act on one group. */
 struct act_result {
         usec_t started, ended;
-        uint64_t attempted;     /* bytes handed to the kernel */
-        uint64_t unmapped;      /* of those, no longer mapped right afterwards */
-        uint64_t freed;         /* of those, frames given back to the host when the act ended */
-        uint64_t refaulted;     /* paged out by the previous act on this group and mapped again at the start of this one */
+        uint64_t attempted; /* bytes handed to the kernel */
+        uint64_t unmapped;  /* of those, no longer mapped right afterwards */
+        uint64_t freed;     /* of those, frames given back to the host when the act ended */
+        uint64_t refaulted; /* paged out by the previous act on this group and mapped again at the start of this one */
         /* why the rest was not tried or did not move, in bytes */
-        uint64_t left_shared;   /* mapped more than once: process_madvise(2) skips it */
-        uint64_t left_locked;   /* mlock(2) or otherwise unevictable */
-        uint64_t left_dirty;    /* file pages that must be written first */
-        uint64_t left_no_swap;  /* anonymous or shmem and no swap is free */
-        uint64_t left_forbidden;/* not permitted by the kernel (EPERM, or file pages without the right to write) */
-        uint64_t left_floor;    /* in processes below ProcessFloor= or protected */
-        uint64_t left_busy;     /* came back or stayed for no visible reason: in use */
-        uint32_t processes;     /* acted on */
-        uint32_t gone;          /* ended meanwhile */
-        uint32_t stuck;         /* given up because a call did not return in time */
-        int error;              /* first errno that stopped an attempt on a process, or 0 */
+        uint64_t left_shared;    /* mapped more than once: process_madvise(2) skips it */
+        uint64_t left_locked;    /* mlock(2) or otherwise unevictable */
+        uint64_t left_dirty;     /* file pages that must be written first */
+        uint64_t left_no_swap;   /* anonymous or shmem and no swap is free */
+        uint64_t left_forbidden; /* not permitted by the kernel (EPERM, or file pages without the right to write) */
+        uint64_t left_floor;     /* in processes below ProcessFloor= or protected */
+        uint64_t left_busy;      /* came back or stayed for no visible reason: in use */
+        uint32_t processes;      /* acted on */
+        uint32_t gone;           /* ended meanwhile */
+        uint32_t stuck;          /* given up because a call did not return in time */
+        int error;               /* first errno that stopped an attempt on a process, or 0 */
 };
 
 /* Memory of the host, from /proc/meminfo. */

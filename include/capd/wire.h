@@ -31,21 +31,21 @@ enum wire_type {
 struct wire_message {
         uint32_t magic, version;
         uint32_t type;
-        uint32_t serial;       /* of the command, for WIRE_REPLY */
-        int32_t error;         /* WIRE_REPLY: 0 or a negative errno; see the verbs */
+        uint32_t serial; /* of the command, for WIRE_REPLY */
+        int32_t error;   /* WIRE_REPLY: 0 or a negative errno; see the verbs */
         uint32_t has_body;
         uint64_t body_size;
-        char text[1024];       /* WIRE_REPLY: one line for the user, with the error or the outcome */
+        char text[1024]; /* WIRE_REPLY: one line for the user, with the error or the outcome */
 };
 
 enum wire_verb {
-        WIRE_RELOAD = 1,       /* error -EBADMSG: body is text, one problem a line; the old policy is kept */
-        WIRE_PAUSE,            /* one group, or all if `group` is "" */
+        WIRE_RELOAD = 1, /* error -EBADMSG: body is text, one problem a line; the old policy is kept */
+        WIRE_PAUSE,      /* one group, or all if `group` is "" */
         WIRE_RESUME,
-        WIRE_SET_CAP,          /* bytes 0: back to the configured cap; duration 0: until reload or restart */
-        WIRE_ENFORCE,          /* act on the group now, whatever back-off says; error -ENOENT as all that name a group */
-        WIRE_EXPLAIN,          /* body: struct wire_detail, then n_processes times struct wire_process (sorted by rss) */
-        WIRE_CONFIG,           /* body is text: the effective configuration */
+        WIRE_SET_CAP, /* bytes 0: back to the configured cap; duration 0: until reload or restart */
+        WIRE_ENFORCE, /* act on the group now, whatever back-off says; error -ENOENT as all that name a group */
+        WIRE_EXPLAIN, /* body: struct wire_detail, then n_processes times struct wire_process (sorted by rss) */
+        WIRE_CONFIG,  /* body is text: the effective configuration */
         _WIRE_VERB_MAX,
 };
 
@@ -55,7 +55,7 @@ struct wire_command {
         uint32_t serial;
         uint64_t bytes;
         usec_t duration;
-        uint32_t uid;          /* who asked, from the peer's credentials: for the log */
+        uint32_t uid; /* who asked, from the peer's credentials: for the log */
         int32_t pid;
         char group[LIMIT_GROUP_NAME_BYTES];
 };
@@ -64,51 +64,51 @@ struct wire_command {
 struct wire_group {
         char name[LIMIT_GROUP_NAME_BYTES];
         char description[LIMIT_DESCRIPTION_BYTES];
-        char reason[256];      /* why it is in its state, one sentence */
-        char action[16];       /* observe, pageout, move */
-        uint32_t state;        /* enum group_state */
+        char reason[256]; /* why it is in its state, one sentence */
+        char action[16];  /* observe, pageout, move */
+        uint32_t state;   /* enum group_state */
         bool has_cap;
         bool temporary_cap;
         bool paused;
-        uint64_t cap;          /* bytes in force */
+        uint64_t cap; /* bytes in force */
         uint64_t configured_cap;
         uint64_t low_watermark; /* bytes */
-        usec_t cap_until;      /* temporary cap: when it ends; 0 never */
+        usec_t cap_until;       /* temporary cap: when it ends; 0 never */
         usec_t state_since;
         usec_t next_look;
-        usec_t retry_at;       /* back-off: not acted on before; 0 none */
-        int64_t trend;         /* bytes a second, smoothed; of resident */
+        usec_t retry_at; /* back-off: not acted on before; 0 none */
+        int64_t trend;   /* bytes a second, smoothed; of resident */
         struct group_sample sample;
 
         /* where pages stopped or began to be shared: the count with the fewest resident bytes of the last while */
-        usec_t reference_at;   /* 0 none */
+        usec_t reference_at; /* 0 none */
         uint64_t reference_resident, reference_mapped;
 
         /* enforcement since the group exists */
         uint64_t acts;
         uint64_t attempted_total, unmapped_total, freed_total, refaulted_total;
-        struct act_result last_act; /* started 0: none yet */
+        struct act_result last_act;               /* started 0: none yet */
         uint64_t resident_before, resident_after; /* exact counts around it; SIZE_UNKNOWN unknown */
 };
 
 struct wire_snapshot {
         uint32_t magic, version;
-        uint32_t size;         /* sizeof(struct wire_snapshot) */
-        uint32_t group_size;   /* sizeof(struct wire_group) */
+        uint32_t size;       /* sizeof(struct wire_snapshot) */
+        uint32_t group_size; /* sizeof(struct wire_group) */
         uint32_t n_groups;
         usec_t published_at;
-        usec_t started_at;     /* the engine */
+        usec_t started_at; /* the engine */
         uint64_t tick;
         struct host_memory host;
         uint32_t pressure_threshold; /* basis points */
-        uint32_t processes;    /* on the host, as capd sees them */
-        uint32_t quarantined;  /* processes left alone because they did not answer */
+        uint32_t processes;          /* on the host, as capd sees them */
+        uint32_t quarantined;        /* processes left alone because they did not answer */
         uint32_t lost_threads;
         bool dry_run;
-        bool paused;           /* capctl pause without a group */
+        bool paused; /* capctl pause without a group */
         usec_t policy_loaded_at;
         char config_error[2048]; /* of the last reload, "" if it went well */
-        char warnings[1024];   /* what does not work on this host, one line each */
+        char warnings[1024];     /* what does not work on this host, one line each */
         char version_text[32];
 };
 
@@ -117,10 +117,10 @@ struct wire_process {
         int32_t pid;
         uint32_t uid;
         char comm[LIMIT_COMM_BYTES * 4]; /* escaped */
-        char command[256];     /* beginning of the command line, escaped; "" unknown */
-        uint64_t rss;          /* statm */
+        char command[256];               /* beginning of the command line, escaped; "" unknown */
+        uint64_t rss;                    /* statm */
         uint64_t mapped, anon, file, shmem, exclusive, swap, hugetlb, share, alone; /* struct process_sample */
-        uint32_t outcome;      /* enum count_outcome */
+        uint32_t outcome;                                                           /* enum count_outcome */
         bool protected_process;
         bool below_floor;
         bool same_address_space; /* shares its address space with a process listed before it: figures there */

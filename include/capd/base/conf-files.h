@@ -8,8 +8,8 @@
 #include "capd/base/sys.h"
 
 struct conf_file {
-        char *name;    /* absolute, as shown to the user */
-        char *text;    /* NULL if there is a problem */
+        char *name; /* absolute, as shown to the user */
+        char *text; /* NULL if there is a problem */
         size_t size;
         char *problem; /* NULL, or why it cannot be used and what to do */
 };
@@ -21,7 +21,7 @@ struct conf_files {
 void conf_files_done(struct conf_files *f);
 
 /*
- * Reads `main_file` and, if it is the default one, its drop-ins {/usr/lib,/run,/etc}/capd.conf.d/*.conf in order of
+ * Reads `main_file` and, if it is the default one, its drop-ins {/usr/lib,/run,/etc}/capd.conf.d (names ending in ".conf") in order of
  * their base names (of equal names the one in /etc hides that in /run, and that the one in /usr/lib, as systemd does). Each must be a
  * regular file, owned by root or by the caller's effective user, and not writable by group or others; both
  * are checked on the open descriptor. A missing default main file is an empty one only if `optional`. 0 with problems noted

@@ -17,10 +17,10 @@ void log_set_max_level(int level);
 int log_get_max_level(void);
 void log_line(int level, const char *format, ...) _printf_(2, 3);
 
-#define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
-#define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
-#define log_notice(...) log_line(LOG_NOTICE, __VA_ARGS__)
+#define log_debug(...)   log_line(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...)    log_line(LOG_INFO, __VA_ARGS__)
+#define log_notice(...)  log_line(LOG_NOTICE, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)
-#define log_error(...) log_line(LOG_ERR, __VA_ARGS__)
+#define log_error(...)   log_line(LOG_ERR, __VA_ARGS__)
 
 #endif

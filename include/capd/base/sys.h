@@ -38,8 +38,8 @@ struct sys_ops {
         ssize_t (*process_madvise)(const struct sys *sys, int pidfd, const struct iovec *vec, size_t n, int advice);
         /* kcmp(a, b, KCMP_VM): 0 the same mm, 1 and 2 an order, 3 unequal */
         int (*kcmp_vm)(const struct sys *sys, pid_t a, pid_t b);
-        usec_t (*now)(const struct sys *sys);      /* CLOCK_MONOTONIC */
-        usec_t (*cpu_now)(const struct sys *sys);  /* CLOCK_THREAD_CPUTIME_ID */
+        usec_t (*now)(const struct sys *sys);     /* CLOCK_MONOTONIC */
+        usec_t (*cpu_now)(const struct sys *sys); /* CLOCK_THREAD_CPUTIME_ID */
         void (*sleep)(const struct sys *sys, usec_t usec);
 };
 

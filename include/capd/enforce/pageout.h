@@ -22,9 +22,9 @@
 struct pageout_target {
         pid_t pid;
         uint64_t start_time;
-        uint64_t mm_id;      /* one target for each address space is acted on */
-        uint64_t resident;   /* bytes, for the order and for the floor */
-        usec_t idle_for;     /* time without CPU use */
+        uint64_t mm_id;         /* one target for each address space is acted on */
+        uint64_t resident;      /* bytes, for the order and for the floor */
+        usec_t idle_for;        /* time without CPU use */
         bool protected_process; /* never touched */
 };
 
@@ -43,11 +43,11 @@ DEFINE_CLEANUP(struct pageout_trace *, pageout_trace_free)
 struct pageout_request {
         const struct pageout_target *targets; /* copied */
         size_t n_targets;
-        uint64_t goal;       /* bytes to unmap; the act ends when they are, or when every target was passed once */
+        uint64_t goal;          /* bytes to unmap; the act ends when they are, or when every target was passed once */
         uint64_t process_floor; /* targets with fewer resident bytes are left alone */
-        bool swap;           /* anonymous memory can go somewhere */
-        usec_t max_stall;    /* longest time one step may hold a target's mmap lock */
-        usec_t max_time;     /* the whole act; LIMIT_ACT_USEC at most */
+        bool swap;              /* anonymous memory can go somewhere */
+        usec_t max_stall;       /* longest time one step may hold a target's mmap lock */
+        usec_t max_time;        /* the whole act; LIMIT_ACT_USEC at most */
         struct pageout_cursor cursor;
         struct pageout_trace *trace; /* of the previous act on this group; taken over; may be NULL */
 };

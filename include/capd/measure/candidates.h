@@ -21,7 +21,7 @@ struct candidates {
         struct iovec ranges[LIMIT_MADVISE_VECTORS];
         size_t n_ranges;
         uint64_t bytes;
-        uint64_t next;     /* address at which to look for the next step */
+        uint64_t next;            /* address at which to look for the next step */
         uint64_t skipped_shared;  /* present, but mapped more than once */
         uint64_t skipped_no_swap; /* anonymous or shmem, and `anonymous` was false */
         /* private to candidates.c: what was there before, one entry a page */

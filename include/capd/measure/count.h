@@ -24,25 +24,25 @@ enum count_flags {
 };
 
 enum count_outcome {
-        COUNT_PENDING,   /* not visited yet */
+        COUNT_PENDING, /* not visited yet */
         COUNT_DONE,
-        COUNT_GONE,      /* ended or executed another program: left out, which is no failure */
-        COUNT_UNREAD,    /* could not be read (see error): the group's figure is then a lower bound */
-        COUNT_STUCK,     /* its mmap lock could not be had in time */
+        COUNT_GONE,   /* ended or executed another program: left out, which is no failure */
+        COUNT_UNREAD, /* could not be read (see error): the group's figure is then a lower bound */
+        COUNT_STUCK,  /* its mmap lock could not be had in time */
 };
 
 /* What a count found out about one process, bytes. */
 struct process_sample {
         enum count_outcome outcome;
-        int error;             /* negative errno for COUNT_UNREAD */
-        uint64_t mapped;       /* its pages that VmRSS counts */
+        int error;       /* negative errno for COUNT_UNREAD */
+        uint64_t mapped; /* its pages that VmRSS counts */
         uint64_t anon, file, shmem;
-        uint64_t exclusive;    /* mapped exactly once on the host */
+        uint64_t exclusive; /* mapped exactly once on the host */
         uint64_t exclusive_anon;
         uint64_t hugetlb;
         uint64_t swap;
-        uint64_t share;        /* COUNT_SHARES: each page divided by the number of mappings of it inside the (first) group */
-        uint64_t alone;        /* COUNT_SHARES: pages no other process of the (first) group maps: what it adds alone */
+        uint64_t share; /* COUNT_SHARES: each page divided by the number of mappings of it inside the (first) group */
+        uint64_t alone; /* COUNT_SHARES: pages no other process of the (first) group maps: what it adds alone */
 };
 
 int count_new(const struct sys *sys, const struct features *features, unsigned flags, struct count **ret);

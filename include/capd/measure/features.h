@@ -10,25 +10,25 @@
 
 struct features {
         unsigned kernel_major, kernel_minor;
-        bool pagemap_frames;   /* page frame numbers are shown to us (CAP_SYS_ADMIN in the initial user namespace) */
-        bool kpageflags;       /* /proc/kpageflags opens and answers */
+        bool pagemap_frames; /* page frame numbers are shown to us (CAP_SYS_ADMIN in the initial user namespace) */
+        bool kpageflags;     /* /proc/kpageflags opens and answers */
         bool kpagecount;
-        bool pagemap_scan;     /* PAGEMAP_SCAN, Linux 6.7 */
-        bool kcmp;             /* kcmp(2) answers, so processes sharing an address space are found */
-        bool ptrace;           /* pagemap of a process of another user can be opened (CAP_SYS_PTRACE) */
-        bool process_madvise;  /* MADV_PAGEOUT by pidfd works on another process (Linux 5.10, CAP_SYS_NICE) */
-        bool huge_zero_known;  /* the huge zero page can be told apart (needs kpageflags) */
-        bool ksm_active;       /* /sys/kernel/mm/ksm/run is 1, or pages are merged: RSS of one process may count a frame twice */
-        bool swap;             /* any swap area is active now */
+        bool pagemap_scan;    /* PAGEMAP_SCAN, Linux 6.7 */
+        bool kcmp;            /* kcmp(2) answers, so processes sharing an address space are found */
+        bool ptrace;          /* pagemap of a process of another user can be opened (CAP_SYS_PTRACE) */
+        bool process_madvise; /* MADV_PAGEOUT by pidfd works on another process (Linux 5.10, CAP_SYS_NICE) */
+        bool huge_zero_known; /* the huge zero page can be told apart (needs kpageflags) */
+        bool ksm_active; /* /sys/kernel/mm/ksm/run is 1, or pages are merged: RSS of one process may count a frame twice */
+        bool swap;       /* any swap area is active now */
         uint64_t page_size;
-        uint64_t zero_frame;   /* frame of the zero page; UINT64_MAX unknown */
+        uint64_t zero_frame; /* frame of the zero page; UINT64_MAX unknown */
         /* Error of one RSS counter as statm shows it, in pages: per-CPU batches on Linux 6.2 to 6.15 (lib/percpu_counter.c:
          * batch = max(32, 2 * CPUs), times CPUs); 64 events a thread before 6.2 (TASK_RSS_EVENTS_THRESH); 0 since. */
         uint64_t rss_error_pages_per_counter;
         bool rss_error_per_thread;
         /* why a feature is missing, one line each naming what to do; "" where it is there */
         char why_frames[160], why_kpageflags[160], why_kpagecount[160], why_kcmp[160], why_ptrace[160],
-                why_process_madvise[160];
+                        why_process_madvise[160];
 };
 
 /*

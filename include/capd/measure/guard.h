@@ -18,7 +18,7 @@
 
 struct guard {
         void (*enter)(struct guard *g, pid_t pid);
-        bool (*leave)(struct guard *g);   /* false: given up */
+        bool (*leave)(struct guard *g);    /* false: given up */
         bool (*stopping)(struct guard *g); /* true: the job is wanted no more; end early with -ECANCELED */
 };
 

@@ -19,15 +19,15 @@
 
 struct process {
         struct process_facts facts;
-        bool changed;          /* facts differ from the last reading: match again, then clear it */
-        bool needs_cmdline;    /* FACT_CMDLINE is wanted and facts.cmdline is not of this exec: see process_read_cmdline() */
+        bool changed;       /* facts differ from the last reading: match again, then clear it */
+        bool needs_cmdline; /* FACT_CMDLINE is wanted and facts.cmdline is not of this exec: see process_read_cmdline() */
         uint32_t threads;
         uint64_t vm, rss, rss_shared; /* bytes, of the last look; rss_shared is its file and shmem part */
-        uint64_t cpu_ticks;    /* user and system time at the last reading of attributes */
-        usec_t idle_since;     /* since when cpu_ticks has not changed; 0 not known yet */
+        uint64_t cpu_ticks;           /* user and system time at the last reading of attributes */
+        usec_t idle_since;            /* since when cpu_ticks has not changed; 0 not known yet */
         usec_t attributes_at;
-        uint64_t mm_id;        /* equal for processes that share one address space; else unique among live ones */
-        void *userdata;        /* the caller's */
+        uint64_t mm_id; /* equal for processes that share one address space; else unique among live ones */
+        void *userdata; /* the caller's */
         /* private to table.c behind this line */
         struct process *next;
         int statm_fd;
@@ -41,7 +41,8 @@ struct process_table;
 int process_table_new(const struct sys *sys, unsigned facts, unsigned max_fds, struct process_table **ret);
 struct process_table *process_table_free(struct process_table *t);
 DEFINE_CLEANUP(struct process_table *, process_table_free)
-void process_table_set_facts(struct process_table *t, unsigned facts); /* after a reload; reads attributes anew at the next refresh */
+void process_table_set_facts(struct process_table *t,
+                             unsigned facts); /* after a reload; reads attributes anew at the next refresh */
 
 /*
  * Lists /proc: ended processes leave the table (`on_gone` is called for each, may be NULL), new ones enter with their

@@ -36,15 +36,15 @@ struct walk;
 
 struct walk_vma {
         uint64_t start, end;
-        uint64_t offset;       /* in the object, bytes */
+        uint64_t offset;        /* in the object, bytes */
         uint64_t device, inode; /* inode 0: none */
         bool readable, writable, executable, shared;
 };
 
 struct walk_chunk {
-        uint64_t address;      /* of pages[0] */
-        size_t n;              /* pages */
-        const uint64_t *pages; /* valid until the next call */
+        uint64_t address;           /* of pages[0] */
+        size_t n;                   /* pages */
+        const uint64_t *pages;      /* valid until the next call */
         const struct walk_vma *vma; /* the mapping they are in */
 };
 

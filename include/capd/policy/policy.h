@@ -49,8 +49,8 @@ struct policy_daemon {
         uint32_t pressure_threshold; /* basis points of host memory in use */
         uint32_t cpu_budget;         /* basis points of one CPU */
         usec_t max_stall;
-        char *metrics_file;          /* NULL: off */
-        struct selectors *protect;   /* NULL: none */
+        char *metrics_file;        /* NULL: off */
+        struct selectors *protect; /* NULL: none */
 };
 
 /* One [Group NAME] section. */
@@ -60,9 +60,9 @@ struct policy_section {
         struct selectors *selectors; /* never NULL in a loaded policy */
         enum for_each for_each;
         bool has_cap;
-        uint64_t cap_bytes;          /* if cap_percent is 0 */
-        uint32_t cap_percent;        /* basis points of physical memory */
-        uint32_t low_watermark;      /* basis points of the cap */
+        uint64_t cap_bytes;     /* if cap_percent is 0 */
+        uint32_t cap_percent;   /* basis points of physical memory */
+        uint32_t low_watermark; /* basis points of the cap */
         enum action action;
         uint64_t process_floor;
         uint64_t reclaim_rate;       /* bytes a second; 0 unlimited */
@@ -77,15 +77,15 @@ struct policy {
         struct policy_daemon daemon;
         struct policy_section *sections; /* in order of first appearance */
         size_t n_sections;
-        unsigned facts;                  /* enum process_fact_flags that the selectors need */
+        unsigned facts; /* enum process_fact_flags that the selectors need */
         /* every path named by a PidFile=, each once: whoever matches must supply their contents */
         char **pid_files;
         size_t n_pid_files;
-        void *origins;                   /* for policy_dump() */
+        void *origins; /* for policy_dump() */
 };
 
 struct policy_problem {
-        char *file; /* as given; escaped for display */
+        char *file;    /* as given; escaped for display */
         unsigned line; /* 0: the file as a whole */
         char *message; /* names the offending text and what to do, escaped for display */
 };
@@ -101,7 +101,7 @@ void policy_problems_done(struct policy_problems *p);
 struct policy_text {
         const char *name; /* for messages: "/etc/capd.conf" */
         const char *text;
-        size_t size;      /* may contain any byte; NUL is reported as a problem */
+        size_t size; /* may contain any byte; NUL is reported as a problem */
 };
 
 /* What the policy asks of the world. Each returns 0 or a negative errno (-ENOENT: no such name). */
@@ -115,13 +115,14 @@ struct policy_world {
  * Parses all texts in order, later ones overriding, and checks the whole. 0 and *ret on success; -EBADMSG if anything
  * at all is wrong, with every problem of every text in *problems and *ret untouched; -ENOMEM.
  */
-int policy_load(const struct policy_text *texts, size_t n_texts, const struct policy_world *world,
-                struct policy **ret, struct policy_problems *problems);
+int policy_load(const struct policy_text *texts, size_t n_texts, const struct policy_world *world, struct policy **ret,
+                struct policy_problems *problems);
 struct policy *policy_free(struct policy *p);
 DEFINE_CLEANUP(struct policy *, policy_free)
 
 /* Appends a problem found by the caller (a file that is no regular file, wrong owner, too big …). */
-int policy_problems_add(struct policy_problems *p, const char *file, unsigned line, const char *format, ...) _printf_(4, 5);
+int policy_problems_add(struct policy_problems *p, const char *file, unsigned line, const char *format, ...)
+                _printf_(4, 5);
 
 /* The effective configuration as a file that policy_load() accepts again, each value followed by a comment
  * "# FILE:LINE" or "# default". */
