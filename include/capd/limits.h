@@ -16,6 +16,9 @@
 #define LIMIT_CONFIG_FILE_BYTES (4U * 1024 * 1024)
 /* One line, its continuation lines each for themselves. Long enough for a path (4096) and a key. */
 #define LIMIT_CONFIG_LINE_BYTES 8192U
+/* One word of a value, or a path: short enough that policy_dump() can write it back as one line even if every byte needs a
+ * backslash. */
+#define LIMIT_CONFIG_WORD_BYTES 4000U
 /* Problems kept of one reading; more are counted, not stored. */
 #define LIMIT_CONFIG_PROBLEMS 1000U
 /* [Group] sections in all files together. */
@@ -57,6 +60,9 @@
 #define LIMIT_SCAN_CALL_USEC (2ULL * 1000 * 1000)
 /* Pages of one pagemap read: 16 MiB of address space, some 0.2 ms under the target's mmap lock. */
 #define LIMIT_PAGEMAP_STEP_PAGES 4096U
+/* Looking for the pages of one process in mappings that are nearly empty, on kernels that do not tell where they are (before 6.7).
+ * Some 100 GiB of empty mappings are read through in this time. */
+#define LIMIT_PROBE_USEC (100ULL * 1000)
 /* Frames whose insertion is remembered so that a process that vanished in mid-scan can be taken out again;
  * past it the group is counted anew. 4 Mi entries are 16 GiB of new memory in one process. */
 #define LIMIT_ROLLBACK_FRAMES (4U * 1024 * 1024)
@@ -77,8 +83,31 @@
 #define LIMIT_CLIENT_QUEUE 64U
 /* Time a client may take to authenticate and to say something. */
 #define LIMIT_CLIENT_IDLE_USEC (60ULL * 1000 * 1000)
-/* Commands waiting for the engine. */
+/* Connections that only root gets, so that users cannot lock the administrator out. */
+#define LIMIT_CLIENTS_FOR_ROOT 16U
+/* What a client sends before it is known, and one message of it. The longest request names a group; sd-bus itself would
+ * take 128 MiB. */
+#define LIMIT_CLIENT_AUTH_BYTES 4096U
+#define LIMIT_CLIENT_MESSAGE_BYTES 8192U
+/* A client that does not read its reply is dropped after this. */
+#define LIMIT_CLIENT_STALL_USEC (10ULL * 1000 * 1000)
+/* Clients other than root with a reply that they have not read: one with every group may have megabytes. */
+#define LIMIT_UNREAD_REPLIES 16U
+#define LIMIT_UNREAD_REPLIES_PER_USER 4U
+/* Commands waiting for the engine, those of one user other than root, and what is kept for root. */
 #define LIMIT_PENDING_COMMANDS 64U
+#define LIMIT_PENDING_COMMANDS_PER_USER 4U
+#define LIMIT_PENDING_COMMANDS_FOR_ROOT 32U
+/* Time the engine may take to answer a command: a count of the largest groups takes some seconds. */
+#define LIMIT_COMMAND_USEC (30ULL * 1000 * 1000)
+/* Body of an answer of the engine: text (a configuration as it is in force), and processes of one group. */
+#define LIMIT_REPLY_TEXT_BYTES (8U * 1024 * 1024)
+#define LIMIT_EXPLAIN_PROCESSES 16384U
+/* Counts made on demand cost CPU. Users other than root get one that is up to so old, of so many groups, and
+ * together may have new ones made with so many hundredths of a percent of one CPU. */
+#define LIMIT_EXPLAIN_CACHE 64U
+#define LIMIT_EXPLAIN_CACHE_USEC (10ULL * 1000 * 1000)
+#define LIMIT_EXPLAIN_CPU_BASIS_POINTS 500U
 /* A temporary cap lasts at most this long. */
 #define LIMIT_TEMPORARY_CAP_USEC (366ULL * 24 * 3600 * 1000 * 1000)
 /* Smallest cap that makes sense: below it a process cannot hold its own code and stack. */

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * features.c: every right and every kernel feature is proved by using it once, because three of them fail silently: without
+ * CAP_SYS_ADMIN pagemap shows frame 0, without CAP_SYS_PTRACE some of /proc shows zeros, and MADV_PAGEOUT says it did what it skipped.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "capd/measure/features.h"
+#include "walk-internal.h"
+
+#define CHILD_PAGES      4U
+#define CHILD_READY_MSEC 2000
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+
+static void why(char dst[static 160], const char *what, int error, const char *todo)
+{
+        if (error == 0)
+                snprintf(dst, 160, "%s: %s", what, todo);
+        else
+                snprintf(dst, 160, "%s: %s: %s", what, strerror(error < 0 ? -error : error), todo);
+}
+
+static ssize_t read_small(const struct sys *sys, const char *path, char *buf, size_t size)
+{
+        return sys_read_file_at(sys, sys->root_fd, path, buf, size);
+}
+
+static void probe_version(const struct sys *sys, struct features *f)
+{
+        char buf[256];
+        ssize_t n = read_small(sys, "proc/sys/kernel/osrelease", buf, sizeof(buf));
+        const char *p = buf;
+        uint64_t major, minor;
+
+        if (n <= 0 || !parse_decimal(&p, buf + n, &major) || p >= buf + n || *p++ != '.' ||
+            !parse_decimal(&p, buf + n, &minor))
+                return;
+        f->kernel_major = (unsigned)major;
+        f->kernel_minor = (unsigned)minor;
+}
+
+/* CPUs in a list like "0-3,8": cpu(7) under /sys. */
+static uint64_t online_cpus(const struct sys *sys)
+{
+        char buf[4096];
+        ssize_t n = read_small(sys, "sys/devices/system/cpu/online", buf, sizeof(buf));
+        const char *p = buf, *end = buf + MAX(n, (ssize_t)0);
+        uint64_t cpus = 0, first, last;
+
+        while (parse_decimal(&p, end, &first)) {
+                last = first;
+                if (p < end && *p == '-') {
+                        p++;
+                        if (!parse_decimal(&p, end, &last) || last < first)
+                                break;
+                }
+                cpus += last - first + 1;
+                if (p >= end || *p++ != ',')
+                        break;
+        }
+        return cpus > 0 ? cpus : (uint64_t)MAX(sysconf(_SC_NPROCESSORS_CONF), 1L);
+}
+
+static void probe_counters(const struct sys *sys, struct features *f)
+{
+        uint64_t cpus = online_cpus(sys);
+        bool known = f->kernel_major > 0;
+
+        if (f->kernel_major < 6 || (f->kernel_major == 6 && f->kernel_minor < 2)) {
+                f->rss_error_pages_per_counter = known ? 64 : MAX(UINT64_C(32), 2 * cpus) * cpus;
+                f->rss_error_per_thread = known;
+        } else if (f->kernel_major == 6 && f->kernel_minor < 16) {
+                f->rss_error_pages_per_counter = MAX(UINT64_C(32), 2 * cpus) * cpus;
+        }
+}
+
+static bool read_number(const struct sys *sys, const char *path, uint64_t *ret)
+{
+        char buf[64];
+        ssize_t n = read_small(sys, path, buf, sizeof(buf));
+        const char *p = buf;
+
+        return n > 0 && parse_decimal(&p, buf + n, ret);
+}
+
+static void probe_host(const struct sys *sys, struct features *f)
+{
+        _cleanup_free_ char *buf = malloc(65536);
+        uint64_t number;
+
+        f->ksm_active = (read_number(sys, "sys/kernel/mm/ksm/run", &number) && number == 1) ||
+                        (read_number(sys, "sys/kernel/mm/ksm/pages_shared", &number) && number > 0);
+        if (buf) {
+                ssize_t n = read_small(sys, "proc/swaps", buf, 65536);
+
+                f->swap = n > 0 && parse_swaps(buf, (size_t)n) > 0;
+        }
+}
+
+/* One word of a file of 64 bit words. 0, -ENODATA at its end, or a negative errno. */
+static int read_word(const struct sys *sys, int fd, uint64_t index, uint64_t *ret)
+{
+        ssize_t n = sys->ops->pread(sys, fd, ret, sizeof(*ret), index * sizeof(*ret));
+
+        if (n < 0)
+                return (int)n;
+        return n == sizeof(*ret) ? 0 : -ENODATA;
+}
+
+static bool probe_frame_file(const struct sys *sys, const char *path, uint64_t frame, uint64_t *ret,
+                             char text[static 160])
+{
+        _cleanup_close_ int fd = sys_open(sys, path, O_RDONLY);
+        int r = fd < 0 ? fd : read_word(sys, fd, frame, ret);
+
+        if (r >= 0)
+                return true;
+        why(text, path, r,
+            r == -ENOENT ? "use a kernel with CONFIG_PROC_PAGE_MONITOR" : "run as root with CAP_SYS_ADMIN");
+        return false;
+}
+
+/* PAGEMAP_SCAN over one page of our own. */
+static bool probe_scan(const struct sys *sys, const struct features *f, int pagemap_fd, const void *page)
+{
+        uint64_t region[3], arg[12] = {};
+
+        /* struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages, then four category masks */
+        arg[0] = sizeof(arg);
+        arg[2] = (uint64_t)(uintptr_t)page;
+        arg[3] = arg[2] + f->page_size;
+        arg[5] = (uint64_t)(uintptr_t)region;
+        arg[6] = 1;
+        arg[10] = arg[11] = UINT64_C(1) << 3;
+        return sys->ops->pagemap_scan(sys, pagemap_fd, arg) >= 0;
+}
+
+static int probe_own_pages(const struct sys *sys, struct features *f)
+{
+        _cleanup_close_ int fd = -1;
+        uint64_t touched = 0, zero = 0, word;
+        char *pages;
+        int r = 0;
+
+        fd = sys_open(sys, "proc/self/pagemap", O_RDONLY);
+        if (fd < 0) {
+                why(f->why_frames, "/proc/self/pagemap", fd,
+                    "use a kernel with CONFIG_PROC_PAGE_MONITOR and a mounted /proc");
+                return fd == -ENOMEM || fd == -EMFILE || fd == -ENFILE ? fd : 0;
+        }
+        pages = mmap(NULL, 2 * f->page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (pages == MAP_FAILED)
+                return -errno;
+        madvise(pages, 2 * f->page_size, MADV_NOHUGEPAGE);
+        *(volatile char *)pages = 1;
+        (void)*(volatile char *)(pages + f->page_size); /* never written: the zero page */
+
+        r = read_word(sys, fd, (uintptr_t)pages / f->page_size, &touched);
+        if (r >= 0)
+                r = read_word(sys, fd, (uintptr_t)pages / f->page_size + 1, &zero);
+        if (r < 0)
+                why(f->why_frames, "/proc/self/pagemap", r, "cannot be read; check that /proc is the kernel's");
+        else if (!(touched & PM_PRESENT) || (touched & PM_FRAME_MASK) == 0)
+                why(f->why_frames, "page frame numbers are hidden", 0,
+                    "run as root with CAP_SYS_ADMIN in the initial user namespace");
+        else
+                f->pagemap_frames = true;
+        f->pagemap_scan = r >= 0 && probe_scan(sys, f, fd, pages);
+        f->kpageflags = probe_frame_file(sys, "proc/kpageflags", touched & PM_FRAME_MASK, &word, f->why_kpageflags);
+        if (f->pagemap_frames && zero & PM_PRESENT && (zero & PM_FRAME_MASK) != (touched & PM_FRAME_MASK)) {
+                char unused[160];
+
+                if (!f->kpageflags || !probe_frame_file(sys, "proc/kpageflags", zero & PM_FRAME_MASK, &word, unused) ||
+                    word & KPF_ZERO_PAGE)
+                        f->zero_frame = zero & PM_FRAME_MASK;
+        }
+        f->kpagecount = probe_frame_file(sys, "proc/kpagecount", touched & PM_FRAME_MASK, &word, f->why_kpagecount);
+        f->huge_zero_known = f->kpageflags;
+        munmap(pages, 2 * f->page_size);
+        return 0;
+}
+
+/* What the child of probe_rights() does: become somebody else, hold a few pages, and wait for the end. */
+_Noreturn static void child_main(uid_t uid, gid_t gid, int ready_fd, char *pages, uint64_t page_size)
+{
+        char changed = 0;
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        memset(pages, 1, CHILD_PAGES * page_size);
+        if (setgroups(0, NULL) == 0 && setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0)
+                changed = 1;
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* forgotten at a change of credentials */
+        if (write(ready_fd, &changed, 1) != 1)
+                _exit(1);
+        for (;;)
+                pause();
+}
+
+static void prove_ptrace(const struct sys *sys, struct features *f, pid_t child, const char *pages)
+{
+        _cleanup_close_ int fd = -1;
+        uint64_t entry;
+        char path[64];
+        int r;
+
+        snprintf(path, sizeof(path), "proc/%d/pagemap", (int)child);
+        fd = sys_open(sys, path, O_RDONLY);
+        r = fd < 0 ? fd : read_word(sys, fd, (uintptr_t)pages / f->page_size, &entry);
+        if (r >= 0)
+                f->ptrace = true;
+        else
+                why(f->why_ptrace, "processes of other users cannot be read", r, "run as root with CAP_SYS_PTRACE");
+}
+
+static void prove_madvise(const struct sys *sys, struct features *f, pid_t child, char *pages)
+{
+        _cleanup_close_ int fd = sys->ops->pidfd_open(sys, child);
+        struct iovec vec = {.iov_base = pages, .iov_len = CHILD_PAGES * f->page_size};
+        ssize_t r = fd < 0 ? fd : sys->ops->process_madvise(sys, fd, &vec, 1, MADV_PAGEOUT);
+
+        if (r >= 0)
+                f->process_madvise = true;
+        else
+                why(f->why_process_madvise, "memory of other processes cannot be paged out", (int)r,
+                    r == -ENOSYS ? "needs Linux 5.10 with CONFIG_ADVISE_SYSCALLS"
+                                 : "run as root with CAP_SYS_NICE and CAP_SYS_PTRACE");
+}
+
+static void prove_kcmp(const struct sys *sys, struct features *f, pid_t child)
+{
+        int r = sys->ops->kcmp_vm(sys, getpid(), child);
+
+        if (r > 0)
+                f->kcmp = true;
+        else
+                why(f->why_kcmp, "processes sharing an address space cannot be told", r,
+                    r == -ENOSYS ? "needs a kernel with CONFIG_KCMP" : "run as root with CAP_SYS_PTRACE");
+}
+
+/* Waits until the child has become another user: 1; 0 it could not; or a negative errno. */
+static int wait_ready(int fd)
+{
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        char changed;
+        int r;
+
+        do
+                r = poll(&p, 1, CHILD_READY_MSEC);
+        while (r < 0 && errno == EINTR);
+        if (r < 0)
+                return -errno;
+        if (r == 0)
+                return -ETIMEDOUT;
+        return read(fd, &changed, 1) == 1 ? changed : -ECHILD;
+}
+
+static int probe_rights(const struct sys *sys, struct features *f, uid_t uid, gid_t gid)
+{
+        _cleanup_close_ int read_fd = -1, write_fd = -1;
+        int ends[2], ready, saved;
+        char *pages;
+        pid_t child;
+
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return -errno;
+        read_fd = ends[0];
+        write_fd = ends[1];
+        pages = mmap(NULL, CHILD_PAGES * f->page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (pages == MAP_FAILED)
+                return -errno;
+        child = fork();
+        if (child == 0) {
+                close_fd(read_fd);
+                child_main(uid, gid, write_fd, pages, f->page_size);
+        }
+        saved = errno;
+        if (child > 0) {
+                close_fd(TAKE_FD(write_fd));
+                ready = wait_ready(read_fd);
+                if (ready > 0) {
+                        prove_ptrace(sys, f, child, pages);
+                        prove_madvise(sys, f, child, pages);
+                        prove_kcmp(sys, f, child);
+                } else {
+                        const char *todo = "run as root with CAP_SETUID and CAP_SETGID, so that rights can be proved";
+
+                        why(f->why_ptrace, "no process of another user could be made", ready, todo);
+                        why(f->why_process_madvise, "no process of another user could be made", ready, todo);
+                        why(f->why_kcmp, "no process of another user could be made", ready, todo);
+                }
+                kill(child, SIGKILL);
+                while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+                        ;
+        }
+        munmap(pages, CHILD_PAGES * f->page_size);
+        return child < 0 ? -saved : 0;
+}
+
+int features_probe(const struct sys *sys, uid_t probe_uid, gid_t probe_gid, struct features *ret)
+{
+        struct features f = {.page_size = (uint64_t)sysconf(_SC_PAGESIZE), .zero_frame = UINT64_MAX};
+        struct host_memory unused;
+        char buf[8192];
+        ssize_t n;
+        int r;
+
+        n = read_small(sys, "proc/meminfo", buf, sizeof(buf));
+        if (n < 0 && n != -E2BIG)
+                return (int)n;
+        r = parse_meminfo(buf, n < 0 ? sizeof(buf) - 1 : (size_t)n, &unused);
+        if (r < 0)
+                return r;
+        probe_version(sys, &f);
+        probe_counters(sys, &f);
+        probe_host(sys, &f);
+        r = probe_own_pages(sys, &f);
+        if (r < 0)
+                return r;
+        r = probe_rights(sys, &f, probe_uid, probe_gid);
+        if (r < 0)
+                return r;
+        *ret = f;
+        return 0;
+}

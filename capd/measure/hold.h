@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* hold.h: proofs that a number, a descriptor and an address space still belong to the same process. Private to measure/. */
+#ifndef CAPD_MEASURE_HOLD_H
+#define CAPD_MEASURE_HOLD_H
+
+#include "capd/base/sys.h"
+#include "proc-parse.h"
+
+/* process_open(), and what stat said. */
+int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat);
+/* Reads stat of the process behind `dirfd`. 0; -ESRCH it has ended; another negative errno. */
+int hold_read_stat(const struct sys *sys, int dirfd, struct proc_stat *ret);
+/* Neither an end nor an exec lies between two readings. An exec gives the program and its stack new places. */
+bool hold_same_program(const struct proc_stat *a, const struct proc_stat *b);
+/* The state of a process without memory of its own: a zombie, or dead. */
+bool hold_is_ended(const struct proc_stat *s);
+
+#endif

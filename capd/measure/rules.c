@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rules.c: from page table entries to pages that count.
+ *
+ * The measure is VmRSS: the kernel counts a page for which vm_normal_page() (mm/memory.c) gives a struct page when it is mapped, and
+ * no other. pagemap shows PM_FILE and PM_EXCLUSIVE only for such pages (pte_to_pagemap_entry() in fs/proc/task_mmu.c), so
+ * either bit settles the matter. An entry with neither is an anonymous page mapped more than once, the zero page, or memory
+ * mapped without its struct page. There are two exceptions, both for mappings of 2 MiB: the huge zero page, which
+ * 6.18 shows with PM_FILE and older kernels without; and huge pages of files and shmem, which kernels before 6.11 show without PM_FILE.
+ * One look-up of the frame at the head of the 2 MiB tells.
+ *
+ * Whether a page with PM_FILE is file or shmem is decided by the kernel by the swap-backed bit of the page
+ * (mm_counter_file()), which is the same for all pages of an object: one look-up an object.
+ */
+#include <errno.h>
+
+#include "walk-internal.h"
+
+#define OBJECT_TRIES    16U
+#define EXCLUSIVE_SHIFT 4 /* from PM_EXCLUSIVE (56) to PAGE_EXCLUSIVE (60) */
+
+static inline uint64_t exclusive_of(uint64_t entry)
+{
+        return (entry & PM_EXCLUSIVE) << EXCLUSIVE_SHIFT;
+}
+
+/* An entry that is not present: a slot, or 0. */
+static uint64_t swapped_page(uint64_t entry)
+{
+        uint64_t type = entry & PM_SWAP_TYPE_MASK, offset = (entry & PM_FRAME_MASK) >> PM_SWAP_OFFSET_BITS;
+
+        if (!(entry & PM_SWAP) || entry & PM_GUARD || type >= SWAP_TYPES)
+                return 0;
+        return PAGE_SWAPPED | type << SLOT_TYPE_SHIFT | (offset & ((UINT64_C(1) << SLOT_TYPE_SHIFT) - 1));
+}
+
+/* Settles the entries of 2 MiB at `entries`, of which n are at hand. */
+static int apply_huge(struct walk_context *c, uint64_t *entries, size_t n)
+{
+        uint64_t frame = entries[0] & PM_FRAME_MASK;
+        enum huge_kind kind;
+        int r;
+
+        r = context_huge_kind(c, frame, &kind);
+        if (r < 0 || kind == HUGE_ORDINARY)
+                return r;
+        for (size_t i = 0; i < n; i++) {
+                if (!(entries[i] & PM_PRESENT) || (entries[i] & PM_FRAME_MASK) - frame >= HUGE_PAGES)
+                        continue;
+                entries[i] = kind == HUGE_ZERO ? 0 : entries[i] | PM_FILE;
+        }
+        return 0;
+}
+
+static int apply_all_huge(struct walk_context *c, const struct vma *v, uint64_t address, uint64_t *entries, size_t n)
+{
+        uint64_t page_size = c->features->page_size, number = address / page_size;
+        size_t first = (HUGE_PAGES - number % HUGE_PAGES) % HUGE_PAGES;
+        int r;
+
+        for (size_t i = first; i < n; i += HUGE_PAGES) {
+                uint64_t e = entries[i];
+
+                if (!(e & PM_PRESENT) || (e & PM_FRAME_MASK) % HUGE_PAGES != 0)
+                        continue;
+                /* anonymous and exclusive is what it seems; in an object's mapping an old kernel may hide a file page behind it */
+                if (e & PM_EXCLUSIVE && (v->kind == VMA_ANON || e & PM_FILE))
+                        continue;
+                r = apply_huge(c, entries + i, MIN(n - i, (size_t)HUGE_PAGES));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static size_t apply_anon(const struct walk_context *c, uint64_t *entries, size_t n)
+{
+        uint64_t zero_frame = c->features->zero_frame;
+        size_t found = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                uint64_t e = entries[i], page;
+
+                if (e & PM_PRESENT) {
+                        page = PAGE_PRESENT | (e & PAGE_NUMBER_MASK) | exclusive_of(e) |
+                               (e & PM_FILE ? PAGE_FILE : PAGE_ANON);
+                        if ((e & PM_FRAME_MASK) == zero_frame)
+                                page = 0;
+                } else {
+                        page = e ? swapped_page(e) : 0;
+                }
+                entries[i] = page;
+                found += page != 0;
+        }
+        return found;
+}
+
+/* What the first pages of an object that are seen say about it. */
+static int learn_object(struct walk_context *c, struct object *o, uint64_t entry)
+{
+        uint64_t flags;
+        int r;
+
+        if (c->kpageflags_fd < 0) {
+                o->kind = OBJECT_FILE;
+                return 0;
+        }
+        r = frame_flags(c, entry & PM_FRAME_MASK, &flags);
+        if (r < 0)
+                return r;
+        /* not mapped any more: freed since, so what it is now says nothing about the object; a driver's pages never show it */
+        if (!(flags & KPF_MMAP) && o->tries++ < OBJECT_TRIES)
+                return 0;
+        if (flags & KPF_HUGE)
+                o->kind = OBJECT_HUGETLB;
+        else if (!(entry & PM_FILE))
+                o->kind = OBJECT_NOT_HUGETLB;
+        else
+                o->kind = flags & KPF_SWAPBACKED ? OBJECT_SHMEM : OBJECT_FILE;
+        return 0;
+}
+
+static int apply_object(struct walk_context *c, struct object *o, uint64_t *entries, size_t n, size_t *ret_found)
+{
+        uint64_t zero_frame = c->features->zero_frame;
+        size_t found = 0;
+        int r;
+
+        for (size_t i = 0; i < n; i++) {
+                uint64_t e = entries[i], page;
+
+                if (!(e & PM_PRESENT)) {
+                        page = e ? swapped_page(e) : 0;
+                        entries[i] = page;
+                        found += page != 0;
+                        continue;
+                }
+                if (o->kind == OBJECT_UNKNOWN || (o->kind == OBJECT_NOT_HUGETLB && e & PM_FILE)) {
+                        r = learn_object(c, o, e);
+                        if (r < 0)
+                                return r;
+                }
+                page = (e & PAGE_NUMBER_MASK) | exclusive_of(e);
+                if (o->kind == OBJECT_HUGETLB) {
+                        page |= PAGE_HUGETLB;
+                } else if (e & PM_FILE) {
+                        page |= PAGE_PRESENT | (o->kind == OBJECT_SHMEM ? PAGE_SHMEM : PAGE_FILE);
+                } else if (e & PM_EXCLUSIVE) {
+                        page |= PAGE_PRESENT | PAGE_ANON;
+                } else {
+                        r = (e & PM_FRAME_MASK) == zero_frame ? 0 : context_is_anon(c, e & PM_FRAME_MASK);
+                        if (r < 0)
+                                return r;
+                        page = r > 0 ? page | PAGE_PRESENT | PAGE_ANON : 0;
+                }
+                entries[i] = page;
+                found += page != 0;
+        }
+        *ret_found = found;
+        return 0;
+}
+
+int rules_apply(struct walk_context *c, const struct vma *v, struct object *object, uint64_t address, uint64_t *entries,
+                size_t n, size_t *ret_found)
+{
+        int r;
+
+        r = apply_all_huge(c, v, address, entries, n);
+        if (r < 0)
+                return r;
+        if (v->kind != VMA_ANON)
+                return apply_object(c, object, entries, n, ret_found);
+        *ret_found = apply_anon(c, entries, n);
+        return 0;
+}

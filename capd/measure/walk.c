@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * walk.c: opening an address space and handing out its pages.
+ *
+ * Order matters in walk_open(): identity, pagemap, mappings, identity again. pagemap is bound to the address space at open; the list of mappings
+ * is that of the program running when it is read; so if the same program ran before the first and after the second, both are of one
+ * address space. After that an exec cannot mix two programs, because pagemap goes on showing the old one, or nothing.
+ *
+ * Every buffer a system call writes to while the target could block it belongs to the walk, and the walk and its context to the
+ * thread that made them. So a thread that is given up (guard.h) and comes back after an hour writes to memory nobody else uses, and
+ * frees it by walk_close() and walk_context_free() like any other.
+ */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "hold.h"
+#include "walk-internal.h"
+
+/* Pages of one window: 8 MiB of address space, and 16 KiB of entries that stay in the processor's cache until they are counted. */
+#define WINDOW_PAGES (LIMIT_PAGEMAP_STEP_PAGES / 2)
+/* A gap between mappings up to this is read over: cheaper than another system call. */
+#define GAP_PAGES 128U
+
+static uint64_t align_down(const struct walk *w, uint64_t address)
+{
+        return address & ~(HUGE_PAGES * w->context->features->page_size - 1);
+}
+
+/* Leaves a guarded call: 0, or -ECANCELED if the thread was given up in it. */
+static int leave(struct walk *w)
+{
+        if (guard_leave(w->guard))
+                return 0;
+        w->context->lost = true;
+        return -ECANCELED;
+}
+
+int walk_read_raw(struct walk *w, uint64_t address, size_t n, uint64_t *entries)
+{
+        const struct sys *sys = w->context->sys;
+        uint64_t offset = address / w->context->features->page_size * sizeof(uint64_t);
+        size_t size = n * sizeof(uint64_t), done = 0;
+
+        if (guard_stopping(w->guard))
+                return -ECANCELED;
+        while (done < size) {
+                ssize_t r;
+
+                guard_enter(w->guard, w->pid);
+                r = sys->ops->pread(sys, w->pagemap_fd, (char *)entries + done, size - done, offset + done);
+                if (leave(w) < 0)
+                        return -ECANCELED;
+                if (r == -EINTR)
+                        continue;
+                if (r < 0)
+                        return (int)r;
+                /* pagemap_read() in fs/proc/task_mmu.c: nothing at an address that exists means that nobody uses the mm any more */
+                if (r == 0)
+                        return -ESRCH;
+                if (r % sizeof(uint64_t) != 0)
+                        return -EIO;
+                done += (size_t)r;
+        }
+        return 0;
+}
+
+static int check_pagemap(struct walk *w)
+{
+        uint64_t entry;
+
+        return walk_read_raw(w, w->vmas.items[0].v.start, 1, &entry);
+}
+
+static int check_identity(struct walk *w)
+{
+        struct proc_stat s;
+        int r = hold_read_stat(w->context->sys, w->dirfd, &s);
+
+        if (r < 0)
+                return r;
+        return hold_same_program(&w->identity, &s) && !hold_is_ended(&s) ? 0 : -ESRCH;
+}
+
+int walk_check(struct walk *w)
+{
+        int r = check_identity(w);
+
+        return r < 0 ? r : check_pagemap(w);
+}
+
+/* Reading everything costs 1 to 2 ns for each page that is not there, PAGEMAP_SCAN some 5 ns and smaps some 50 ns for each that is. */
+static int choose_method(struct walk *w)
+{
+        const struct walk_context *c = w->context;
+        struct proc_statm s;
+        char buf[256];
+        ssize_t n;
+        int r;
+
+        n = sys_read_file_at(c->sys, w->dirfd, "statm", buf, sizeof(buf));
+        if (n <= 0)
+                return n == -ENOENT || n == 0 ? -ESRCH : (int)n;
+        r = parse_proc_statm(buf, (size_t)n, &s);
+        if (r < 0)
+                return r;
+        w->sparse = SPARSE_NOT;
+        if (c->features->pagemap_scan && s.size / 4 > s.resident + 4096)
+                w->sparse = SPARSE_SCAN;
+        else if (!c->features->pagemap_scan && s.size / 32 > s.resident + 2048)
+                w->sparse = SPARSE_SIZES;
+        return 0;
+}
+
+int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t start_time, struct walk **ret)
+{
+        _cleanup_(walk_closep) struct walk *w = calloc(1, sizeof(*w));
+        const struct sys *sys = c->sys;
+        bool lost = false;
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+        *w = (struct walk){.context = c, .guard = guard, .pid = pid, .dirfd = -1, .pagemap_fd = -1, .scan_step = GIB};
+        w->window = malloc(WINDOW_PAGES * sizeof(uint64_t));
+        if (!w->window)
+                return -ENOMEM;
+        w->dirfd = hold_open(sys, pid, start_time, &w->identity);
+        if (w->dirfd < 0)
+                return w->dirfd;
+
+        guard_enter(guard, pid);
+        w->pagemap_fd = sys->ops->openat(sys, w->dirfd, "pagemap", O_RDONLY);
+        r = leave(w);
+        if (r < 0)
+                return r;
+        if (w->pagemap_fd < 0)
+                return w->pagemap_fd == -ENOENT ? -ESRCH : w->pagemap_fd;
+        r = choose_method(w);
+        if (r < 0)
+                return r;
+        r = vmas_read(sys, guard, pid, w->dirfd, w->sparse == SPARSE_SIZES, c->features->page_size, &w->vmas, &lost);
+        c->lost = c->lost || lost;
+        if (r < 0)
+                return r;
+        r = walk_check(w);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(w);
+        return 0;
+}
+
+struct walk *walk_close(struct walk *w)
+{
+        if (!w)
+                return NULL;
+        close_fd(w->pagemap_fd);
+        close_fd(w->dirfd);
+        vmas_done(&w->vmas);
+        extents_done(&w->extents);
+        free(w->window);
+        free(w->scratch);
+        free(w);
+        return NULL;
+}
+
+int walk_dirfd(const struct walk *w)
+{
+        return w->dirfd;
+}
+
+static void enter_mapping(struct walk *w, size_t i)
+{
+        w->i = i;
+        w->extents.n = 0;
+        w->next_extent = 0;
+        w->extents_until = 0;
+}
+
+/* Where a window that starts at w->at ends: as far as its pages are wanted, and never inside 2 MiB that may be one huge page. */
+static uint64_t window_limit(const struct walk *w)
+{
+        uint64_t page_size = w->context->features->page_size, limit, cut;
+        const struct vma *v = &w->vmas.items[w->i];
+
+        if (sparse_wants(w, v)) {
+                limit = w->extents.items[w->next_extent].end;
+        } else {
+                limit = v->v.end;
+                for (size_t i = w->i + 1; i < w->vmas.n; i++) {
+                        const struct vma *next = &w->vmas.items[i];
+
+                        if (limit - w->at >= WINDOW_PAGES * page_size ||
+                            next->v.start - limit > GAP_PAGES * page_size || next->expected == 0 ||
+                            sparse_wants(w, next))
+                                break;
+                        limit = next->v.end;
+                }
+        }
+        if (limit - w->at <= WINDOW_PAGES * page_size)
+                return limit;
+        cut = align_down(w, w->at + WINDOW_PAGES * page_size);
+        return cut > w->at ? cut : w->at + WINDOW_PAGES * page_size;
+}
+
+/* Finds where in the current mapping reading goes on: 1 at w->at; 0 nothing more in it; or a negative errno. */
+static int seek_extent(struct walk *w, const struct vma *v)
+{
+        for (;;) {
+                int r;
+
+                while (w->next_extent < w->extents.n && w->extents.items[w->next_extent].end <= w->at)
+                        w->next_extent++;
+                if (w->next_extent < w->extents.n) {
+                        w->at = MAX(w->at, w->extents.items[w->next_extent].start);
+                        return 1;
+                }
+                if (w->extents_until >= v->v.end)
+                        return 0;
+                r = sparse_find(w, v);
+                if (r < 0)
+                        return r;
+        }
+}
+
+static int fill_window(struct walk *w)
+{
+        uint64_t page_size = w->context->features->page_size, end = window_limit(w);
+        int r;
+
+        w->window_end = 0;
+        r = walk_read_raw(w, w->at, (end - w->at) / page_size, w->window);
+        if (r < 0)
+                return r;
+        w->window_start = w->at;
+        w->window_end = end;
+        return 0;
+}
+
+int walk_next(struct walk *w, struct walk_chunk *ret)
+{
+        uint64_t page_size = w->context->features->page_size;
+
+        while (w->i < w->vmas.n) {
+                const struct vma *v = &w->vmas.items[w->i];
+                uint64_t *entries, start, end;
+                struct object *object;
+                size_t found, n;
+                int r = 1;
+
+                w->at = MAX(w->at, v->v.start);
+                if (w->at >= v->v.end || v->expected == 0) {
+                        enter_mapping(w, w->i + 1);
+                        continue;
+                }
+                if (w->at >= w->window_end) {
+                        if (sparse_wants(w, v))
+                                r = seek_extent(w, v);
+                        if (r > 0)
+                                r = fill_window(w);
+                        else if (r == 0) {
+                                enter_mapping(w, w->i + 1);
+                                continue;
+                        }
+                        if (r < 0)
+                                return r;
+                }
+                object = context_object(w->context, v);
+                if (!object)
+                        return -ENOMEM;
+                start = w->at;
+                end = MIN(w->window_end, v->v.end);
+                entries = w->window + (start - w->window_start) / page_size;
+                n = (size_t)((end - start) / page_size);
+                r = rules_apply(w->context, v, object, start, entries, n, &found);
+                if (r < 0)
+                        return r;
+                w->at = end;
+                if (found == 0 || end <= w->from)
+                        continue;
+                if (start < w->from) {
+                        entries += (w->from - start) / page_size;
+                        start = w->from;
+                }
+                *ret = (struct walk_chunk){
+                                .address = start, .n = (end - start) / page_size, .pages = entries, .vma = &v->v};
+                return 1;
+        }
+        return 0;
+}
+
+/* The first mapping that ends above an address. */
+static size_t mapping_above(const struct walk *w, uint64_t address)
+{
+        size_t low = 0, high = w->vmas.n;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (w->vmas.items[middle].v.end > address)
+                        high = middle;
+                else
+                        low = middle + 1;
+        }
+        return low;
+}
+
+int walk_seek(struct walk *w, uint64_t address)
+{
+        address -= address % w->context->features->page_size;
+        enter_mapping(w, mapping_above(w, address));
+        w->window_end = 0;
+        w->from = address;
+        /* a huge page is judged by its head */
+        w->at = align_down(w, address);
+        return 0;
+}
+
+/* The part of walk_read() that lies in one mapping and one stretch of 2 MiB. */
+static int read_block(struct walk *w, size_t i, uint64_t start, uint64_t end, uint64_t *pages)
+{
+        uint64_t page_size = w->context->features->page_size, head;
+        const struct vma *v = &w->vmas.items[i];
+        struct object *object;
+        size_t found;
+        int r;
+
+        head = MAX(align_down(w, start), v->v.start);
+        r = walk_read_raw(w, head, (end - head) / page_size, w->window);
+        if (r < 0)
+                return r;
+        object = context_object(w->context, v);
+        if (!object)
+                return -ENOMEM;
+        r = rules_apply(w->context, v, object, head, w->window, (end - head) / page_size, &found);
+        if (r < 0)
+                return r;
+        for (uint64_t a = start; a < end; a += page_size)
+                *pages++ = w->window[(a - head) / page_size];
+        return 0;
+}
+
+int walk_read(struct walk *w, uint64_t address, size_t n, uint64_t *pages)
+{
+        uint64_t page_size = w->context->features->page_size, at, end;
+
+        if (address % page_size != 0 || n > (UINT64_MAX - address) / page_size)
+                return -EINVAL;
+        end = address + n * page_size;
+        for (size_t i = 0; i < n; i++)
+                pages[i] = 0;
+        w->window_end = 0; /* about to be overwritten */
+        at = address;
+        for (size_t i = mapping_above(w, address); i < w->vmas.n && w->vmas.items[i].v.start < end; i++) {
+                const struct vma *v = &w->vmas.items[i];
+
+                uint64_t stop = MIN(v->v.end, end);
+
+                for (at = MAX(at, v->v.start); at < stop;) {
+                        uint64_t next = align_down(w, at) + HUGE_PAGES * page_size;
+                        int r;
+
+                        next = MIN(next, stop);
+                        r = read_block(w, i, at, next, pages + (at - address) / page_size);
+                        if (r < 0)
+                                return r;
+                        at = next;
+                }
+        }
+        return 0;
+}
