@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#include "step.h"
+
+/* Where calls are steered to, in hundredths of max_stall. Between the first two nothing is changed: lengths of calls scatter. */
+#define AIM_LOW  50U
+#define AIM_HIGH 80U
+#define AIM      65U
+
+void step_init(struct step *s, uint64_t page_size, usec_t max_stall)
+{
+        *s = (struct step){
+                        .bytes = MAX(STEP_FIRST_BYTES, page_size),
+                        .min_bytes = page_size,
+                        .max_stall = MAX(max_stall, (usec_t)1),
+        };
+}
+
+void step_learn(struct step *s, uint64_t attempted, uint64_t moved, usec_t took)
+{
+        double load = (double)took * 100 / (double)s->max_stall;
+        double most = (double)STEP_MAX_BYTES, fitting = took > 0 ? (double)attempted * AIM / load : most;
+        uint64_t ideal = fitting < most ? (uint64_t)fitting : STEP_MAX_BYTES;
+
+        if (load > AIM_HIGH) {
+                /*
+                 * In proportion, at once: one long call is one too many. Also where little moved: the target's lock
+                 * was held all the same, or somebody else holds it for long.
+                 */
+                s->bytes = MIN(s->bytes, ideal);
+        } else if (load < AIM_LOW && attempted >= s->bytes / 2 && moved >= attempted - attempted / 4) {
+                /*
+                 * A call on pages that cannot move is fast and says nothing of those that can, nor does one that was cut
+                 * short. Growth is at most twofold: the next pages may be slower.
+                 */
+                ideal = MIN(ideal, s->bytes * 2);
+                s->bytes = MAX(s->bytes, ideal);
+        }
+        s->bytes -= s->bytes % s->min_bytes;
+        s->bytes = MAX(s->bytes, s->min_bytes);
+}
