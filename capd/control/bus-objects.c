@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* bus-objects.c: the tree of objects, the same on every connection, and who may do what with it. */
+#include <errno.h>
+
+#include "capd/bus.h"
+#include "internal.h"
+
+/* What sd-bus hands to the group's getters is the group in the snapshot; it lives until the next one, and a reply is
+ * written before the loop goes on. */
+static int find_group(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
+                      sd_bus_error *error)
+{
+        struct front *f = userdata;
+        _cleanup_free_ char *name = NULL;
+        struct wire_group *g;
+
+        if (sd_bus_path_decode(path, BUS_GROUP_PREFIX, &name) <= 0)
+                return 0;
+        g = snapshot_find(&f->snapshot, name);
+        if (!g)
+                return 0;
+        *ret_found = g;
+        return 1;
+}
+
+static void free_paths(char **paths)
+{
+        for (size_t i = 0; paths && paths[i]; i++)
+                free(paths[i]);
+        free(paths);
+}
+
+static int enumerate_groups(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *error)
+{
+        struct front *f = userdata;
+        size_t n = f->snapshot.header.n_groups;
+        char **paths = calloc(n + 1, sizeof(*paths));
+
+        if (!paths)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                int r = sd_bus_path_encode(BUS_GROUP_PREFIX, f->snapshot.groups[i].name, &paths[i]);
+
+                if (r < 0) {
+                        free_paths(paths);
+                        return r;
+                }
+        }
+        *ret_nodes = paths;
+        return 0;
+}
+
+int bus_objects_add(struct front *f, sd_bus *bus)
+{
+        int r;
+
+        r = sd_bus_add_object_vtable(bus, NULL, BUS_PATH, BUS_MANAGER_INTERFACE, manager_vtable, f);
+        if (r < 0)
+                return r;
+        r = sd_bus_add_fallback_vtable(bus, NULL, BUS_GROUP_PREFIX, BUS_GROUP_INTERFACE, group_vtable, find_group, f);
+        if (r < 0)
+                return r;
+        r = sd_bus_add_node_enumerator(bus, NULL, BUS_GROUP_PREFIX, enumerate_groups, f);
+        if (r < 0)
+                return r;
+        return sd_bus_add_object_manager(bus, NULL, BUS_PATH);
+}
+
+int authorize(struct front *f, sd_bus_message *m, sd_bus_error *error)
+{
+        uid_t uid;
+        pid_t pid;
+        int r;
+
+        r = client_credentials(f, m, &uid, &pid);
+        if (r < 0)
+                return r;
+        if (uid == 0)
+                return 0;
+        return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "only root may do this, not user %u",
+                                 (unsigned)uid);
+}

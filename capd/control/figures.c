@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* figures.c: the lists of bus-figures.h as properties and as a{sv}. */
+#include <time.h>
+
+#include "capd/bus-figures.h"
+#include "internal.h"
+
+#define GROUP_FIGURE(name, kind, member)   {#name, FIGURE_##kind, offsetof(struct wire_group, member)},
+#define PROCESS_FIGURE(name, kind, member) {#name, FIGURE_##kind, offsetof(struct wire_process, member)},
+
+const struct figure group_figures[] = {BUS_GROUP_FIGURES(GROUP_FIGURE){0}};
+const struct figure process_figures[] = {BUS_PROCESS_FIGURES(PROCESS_FIGURE){0}};
+
+static uint64_t sample_age(const struct group_sample *s)
+{
+        struct timespec ts;
+        usec_t now, at = s->counted_at;
+
+        /* a bound is read at every look, a count is not */
+        if (s->quality == QUALITY_BOUND_UPPER || s->quality == QUALITY_BOUND_LOWER)
+                at = MAX(s->bounds_at, s->counted_at);
+        if (s->quality == QUALITY_UNKNOWN || at == 0)
+                return UINT64_MAX;
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        now = (usec_t)ts.tv_sec * USEC_PER_SEC + (usec_t)ts.tv_nsec / 1000;
+        return now > at ? now - at : 0;
+}
+
+int figure_get_text(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                    void *data, sd_bus_error *error)
+{
+        return sd_bus_message_append(reply, "s", (const char *)data);
+}
+
+int figure_get_bool(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                    void *data, sd_bus_error *error)
+{
+        return sd_bus_message_append(reply, "b", (int)*(const bool *)data);
+}
+
+int figure_get_state(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                     void *data, sd_bus_error *error)
+{
+        return sd_bus_message_append(reply, "s", group_state_to_string((enum group_state) * (const uint32_t *)data));
+}
+
+int figure_get_quality(sd_bus *bus, const char *path, const char *interface, const char *property,
+                       sd_bus_message *reply, void *data, sd_bus_error *error)
+{
+        return sd_bus_message_append(reply, "s", quality_to_string(*(const enum quality *)data));
+}
+
+int figure_get_age(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                   void *data, sd_bus_error *error)
+{
+        return sd_bus_message_append(reply, "t", sample_age(data));
+}
+
+static int append_figure(sd_bus_message *m, const struct figure *f, const void *p)
+{
+        switch (f->kind) {
+        case FIGURE_TEXT:
+                return sd_bus_message_append(m, "{sv}", f->name, "s", (const char *)p);
+        case FIGURE_U32:
+                return sd_bus_message_append(m, "{sv}", f->name, "u", *(const uint32_t *)p);
+        case FIGURE_U64:
+        case FIGURE_SIZE:
+        case FIGURE_USEC:
+        case FIGURE_AT:
+                return sd_bus_message_append(m, "{sv}", f->name, "t", *(const uint64_t *)p);
+        case FIGURE_I64:
+                return sd_bus_message_append(m, "{sv}", f->name, "x", *(const int64_t *)p);
+        case FIGURE_INT:
+                return sd_bus_message_append(m, "{sv}", f->name, "i", *(const int *)p);
+        case FIGURE_BOOL:
+                return sd_bus_message_append(m, "{sv}", f->name, "b", (int)*(const bool *)p);
+        case FIGURE_STATE:
+                return sd_bus_message_append(m, "{sv}", f->name, "s",
+                                             group_state_to_string((enum group_state) * (const uint32_t *)p));
+        case FIGURE_QUALITY:
+                return sd_bus_message_append(m, "{sv}", f->name, "s", quality_to_string(*(const enum quality *)p));
+        case FIGURE_AGE:
+                return sd_bus_message_append(m, "{sv}", f->name, "t", sample_age(p));
+        }
+        abort(); /* every kind has a line above: the compiler checks */
+}
+
+int figures_append(sd_bus_message *m, const struct figure *figures, const void *data)
+{
+        int r;
+
+        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        if (r < 0)
+                return r;
+        for (const struct figure *f = figures; f->name; f++) {
+                r = append_figure(m, f, (const char *)data + f->offset);
+                if (r < 0)
+                        return r;
+        }
+        return sd_bus_message_close_container(m);
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h: the parts of the front.
+ *
+ *     engine channel (front.c) ──► snapshot (snapshot.c) ──► objects (bus-objects.c, manager.c, group.c)
+ *            ▲      └─ replies ──► pending (pending.c, explain.c)                   ▲
+ *            └──── commands ◄──────────┘ ◄─────────────────── clients (clients.c, gate.c)
+ *
+ * One thread, one loop. The front owns everything; a client owns its bus; a pending command holds a reference to the
+ * message it will answer. Whatever a client can make grow is bounded by include/capd/limits.h.
+ */
+#ifndef CAPD_CONTROL_INTERNAL_H
+#define CAPD_CONTROL_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "capd/base/macros.h"
+#include "capd/limits.h"
+#include "capd/wire.h"
+
+/* -- what the engine published last -- */
+
+struct snapshot {
+        struct wire_snapshot header;
+        struct wire_group *groups;
+        uint32_t *by_name; /* indices of groups, sorted by name */
+};
+void snapshot_done(struct snapshot *s);
+int read_exactly(int fd, void *buf, size_t size, uint64_t offset); /* 0, -ENODATA at its end, or a negative errno */
+/* Reads a body and checks all of it. 0, or a negative errno with *ret untouched and *ret_why saying what is wrong. */
+int snapshot_read(int fd, uint64_t size, struct snapshot *ret, const char **ret_why);
+struct wire_group *snapshot_find(const struct snapshot *s, const char *name);
+/* Makes a group safe to show: text is valid UTF-8, what is not known is SIZE_UNKNOWN. -EBADMSG if it is no group. */
+int snapshot_clean_group(struct wire_group *g);
+int snapshot_clean_process(struct wire_process *p);
+
+/* -- the front -- */
+
+struct front {
+        sd_event *event;
+        int engine_fd, listen_fd;
+        sd_event_source *listen_source;
+        sd_event_source *resume_source; /* accepts again after descriptors ran out */
+        struct snapshot snapshot;       /* all zero until the first one came */
+        usec_t longest_tick;            /* between two snapshots, of the last while */
+        struct client *clients;
+        unsigned n_clients, max_clients;
+        struct pending *pending;
+        unsigned n_pending;
+        uint32_t last_serial;
+        struct cached_explain *cache;         /* LIMIT_EXPLAIN_CACHE entries, or NULL */
+        usec_t explain_debt, explain_debt_at; /* CPU time spent for users, paid back as time goes by */
+        usec_t logged_at[8];                  /* front_may_log() */
+        bool stopping;
+};
+
+usec_t front_now(const struct front *f);
+
+/* What happens again and again at a client's will is logged once a minute. */
+enum log_kind { LOG_REFUSED, LOG_DROPPED, LOG_BAD_ENGINE, LOG_NO_DESCRIPTORS };
+bool front_may_log(struct front *f, enum log_kind kind);
+
+/* -- clients -- */
+
+struct client;
+int clients_start(struct front *f);
+void clients_free_all(struct front *f);
+/* Who is behind a message. -ENOTCONN if nobody is any more. */
+int client_credentials(struct front *f, sd_bus_message *m, uid_t *ret_uid, pid_t *ret_pid);
+
+/* -- what goes into a client's bus (gate.c) -- */
+
+struct gate {
+        bool begun;       /* the authentication is over */
+        size_t auth_seen; /* bytes of it */
+        size_t len;
+        uint8_t buf[LIMIT_CLIENT_MESSAGE_BYTES];
+};
+/* Bytes at the beginning of buf that belong together and may go on; 0: more are needed; -EPROTO, -EMSGSIZE: drop the client. */
+ssize_t gate_ready(const struct gate *g, bool *ret_begin);
+void gate_consume(struct gate *g, size_t n, bool begin);
+
+/* -- objects -- */
+
+int bus_objects_add(struct front *f, sd_bus *bus);
+extern const sd_bus_vtable manager_vtable[], group_vtable[];
+enum figure_kind {
+        FIGURE_TEXT,
+        FIGURE_U32,
+        FIGURE_U64,
+        FIGURE_SIZE,
+        FIGURE_USEC,
+        FIGURE_AT,
+        FIGURE_I64,
+        FIGURE_INT,
+        FIGURE_BOOL,
+        FIGURE_STATE,
+        FIGURE_QUALITY,
+        FIGURE_AGE,
+};
+struct figure {
+        const char *name;
+        enum figure_kind kind;
+        size_t offset;
+};
+extern const struct figure group_figures[], process_figures[]; /* end with a NULL name */
+/* Appends the figures of one struct as a{sv}. */
+int figures_append(sd_bus_message *m, const struct figure *figures, const void *data);
+
+#define DECLARE_GETTER(name)                                                                                           \
+        int name(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,    \
+                 void *data, sd_bus_error *error)
+DECLARE_GETTER(figure_get_text);
+DECLARE_GETTER(figure_get_bool);
+DECLARE_GETTER(figure_get_state);
+DECLARE_GETTER(figure_get_quality);
+DECLARE_GETTER(figure_get_age);
+
+/* One line of a vtable for one line of bus-figures.h. sd-bus itself reads plain numbers. */
+#define FIGURE_SIGNATURE_TEXT    "s"
+#define FIGURE_SIGNATURE_U32     "u"
+#define FIGURE_SIGNATURE_U64     "t"
+#define FIGURE_SIGNATURE_SIZE    "t"
+#define FIGURE_SIGNATURE_USEC    "t"
+#define FIGURE_SIGNATURE_AT      "t"
+#define FIGURE_SIGNATURE_I64     "x"
+#define FIGURE_SIGNATURE_INT     "i"
+#define FIGURE_SIGNATURE_BOOL    "b"
+#define FIGURE_SIGNATURE_STATE   "s"
+#define FIGURE_SIGNATURE_QUALITY "s"
+#define FIGURE_SIGNATURE_AGE     "t"
+#define FIGURE_GETTER_TEXT       figure_get_text
+#define FIGURE_GETTER_U32        NULL
+#define FIGURE_GETTER_U64        NULL
+#define FIGURE_GETTER_SIZE       NULL
+#define FIGURE_GETTER_USEC       NULL
+#define FIGURE_GETTER_AT         NULL
+#define FIGURE_GETTER_I64        NULL
+#define FIGURE_GETTER_INT        NULL
+#define FIGURE_GETTER_BOOL       figure_get_bool
+#define FIGURE_GETTER_STATE      figure_get_state
+#define FIGURE_GETTER_QUALITY    figure_get_quality
+#define FIGURE_GETTER_AGE        figure_get_age
+
+/* -- commands -- */
+
+struct pending;
+/* Sends a command for the client behind `m` and answers `m` when the engine has. 1 for the method handler to return, or a
+ * negative errno with *error set. */
+int pending_send(struct front *f, sd_bus_message *m, enum wire_verb verb, const char *group, uint64_t bytes,
+                 usec_t duration, sd_bus_error *error);
+void pending_reply(struct front *f, const struct wire_message *w, int body_fd);
+void pending_expire(struct front *f, usec_t now);
+void pending_forget_bus(struct front *f, sd_bus *bus);
+void pending_free_all(struct front *f);
+
+/* Only root may: 0, or a negative errno with *error saying who may. */
+int authorize(struct front *f, sd_bus_message *m, sd_bus_error *error);
+
+/* -- Explain() -- */
+
+int explain_call(struct front *f, sd_bus_message *m, const char *group, sd_bus_error *error);
+/* The engine's answer: kept for others, and given to `m` (which may be NULL). */
+int explain_answer(struct front *f, sd_bus_message *m, uid_t uid, int body_fd, uint64_t size);
+void explain_done(struct front *f);
+
+#endif
