@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* commands.c: what clients ask through the front, which has checked that they may. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "capd/base/log.h"
+#include "capd/base/size.h"
+#include "engine.h"
+
+static void command_reload(struct engine *e, const struct wire_command *c)
+{
+        _cleanup_free_ char *problems = NULL;
+        int r;
+
+        log_info("Reload asked for by uid %u (pid %d)", c->uid, c->pid);
+        r = engine_reload(e, &problems);
+        if (r < 0)
+                engine_reply(e, c->serial, r, problems, problems ? strlen(problems) : 0,
+                             "the configuration was not accepted; the old one stays in force");
+        else
+                engine_reply(e, c->serial, 0, NULL, 0, "reloaded: %zu groups", e->n_groups);
+}
+
+static void refresh_settings(struct engine *e)
+{
+        for (struct group *g = NULL; (g = groups_next(e, g));)
+                if (!g->doomed)
+                        group_update_settings(e, g);
+}
+
+static void command_pause(struct engine *e, const struct wire_command *c, bool pause)
+{
+        struct group *g = NULL;
+
+        if (c->group[0] == '\0') {
+                e->paused = pause;
+                /* resuming everything resumes everything */
+                for (g = NULL; !pause && (g = groups_next(e, g));)
+                        g->paused = false;
+        } else {
+                g = group_find(e, c->group);
+                if (!g) {
+                        engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group");
+                        return;
+                }
+                g->paused = pause;
+        }
+        refresh_settings(e);
+        log_notice("%s %s by uid %u (pid %d)", c->group[0] ? c->group : "Everything", pause ? "paused" : "resumed",
+                   c->uid, c->pid);
+        engine_reply(e, c->serial, 0, NULL, 0, "%s", pause ? "paused" : "resumed");
+        engine_schedule(e, e->sys.ops->now(&e->sys));
+}
+
+static void command_set_cap(struct engine *e, const struct wire_command *c)
+{
+        struct group *g = group_find(e, c->group);
+        char size[SIZE_TEXT_MAX];
+
+        if (!g) {
+                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group");
+                return;
+        }
+        if (c->bytes != 0 && (c->bytes < LIMIT_CAP_MIN_BYTES || c->bytes > INT64_MAX)) {
+                engine_reply(e, c->serial, -EINVAL, NULL, 0, "a cap must be at least %s",
+                             format_size(size, LIMIT_CAP_MIN_BYTES));
+                return;
+        }
+        if (c->duration > LIMIT_TEMPORARY_CAP_USEC) {
+                engine_reply(e, c->serial, -EINVAL, NULL, 0, "a temporary cap lasts a year at most");
+                return;
+        }
+        g->temporary_cap = c->bytes;
+        g->temporary_until = c->bytes && c->duration ? e->sys.ops->now(&e->sys) + c->duration : USEC_INFINITY;
+        group_update_settings(e, g);
+        /* A judgement made under the other cap says nothing about this one. */
+        g->memory.retry_at = 0;
+        g->memory.failures = 0;
+        g->memory.came_back = 0;
+        log_notice("Group %s: cap %s by uid %u (pid %d)", g->name,
+                   g->settings.has_cap ? format_size(size, g->settings.cap) : "none", c->uid, c->pid);
+        engine_reply(e, c->serial, 0, NULL, 0, "cap is %s",
+                     g->settings.has_cap ? format_size(size, g->settings.cap) : "none");
+        engine_schedule(e, e->sys.ops->now(&e->sys));
+}
+
+static void command_enforce(struct engine *e, const struct wire_command *c)
+{
+        struct group *g = group_find(e, c->group);
+        char text[SIZE_TEXT_MAX];
+
+        if (!g)
+                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group");
+        else if (!g->settings.has_cap)
+                engine_reply(e, c->serial, -EINVAL, NULL, 0, "it has no cap to be brought under");
+        else if (g->settings.paused)
+                engine_reply(e, c->serial, -EINVAL, NULL, 0, "it is paused: capctl resume first");
+        else if (g->settings.dry_run)
+                engine_reply(e, c->serial, -EINVAL, NULL, 0, "capd runs with --dry-run and never acts");
+        else if (g->settings.action != ACTION_PAGEOUT)
+                engine_reply(e, c->serial, -EINVAL, NULL, 0, "its Action= is %s, not pageout",
+                             action_to_string(g->settings.action));
+        else if (!e->features.process_madvise)
+                engine_reply(e, c->serial, -EPERM, NULL, 0, "%s", e->features.why_process_madvise);
+        else {
+                g->forced = true;
+                log_notice("Group %s: enforcement asked for by uid %u (pid %d)", g->name, c->uid, c->pid);
+                engine_reply(e, c->serial, 0, NULL, 0, "bringing it down to its low watermark of %s",
+                             format_size(text, g->settings.low));
+                engine_schedule(e, e->sys.ops->now(&e->sys));
+        }
+}
+
+static void command_config(struct engine *e, const struct wire_command *c)
+{
+        char *text = NULL;
+        size_t size = 0;
+        FILE *f = open_memstream(&text, &size);
+        int r = f ? policy_dump(e->policy, f) : -ENOMEM;
+
+        if (f && fclose(f) != 0)
+                r = -ENOMEM;
+        if (r < 0)
+                engine_reply(e, c->serial, r, NULL, 0, "capd is out of memory");
+        else
+                engine_reply(e, c->serial, 0, text, size, "%s", "");
+        free(text);
+}
+
+void engine_command(struct engine *e, const struct wire_command *c)
+{
+        switch ((enum wire_verb)c->verb) {
+        case WIRE_RELOAD:
+                command_reload(e, c);
+                break;
+        case WIRE_PAUSE:
+                command_pause(e, c, true);
+                break;
+        case WIRE_RESUME:
+                command_pause(e, c, false);
+                break;
+        case WIRE_SET_CAP:
+                command_set_cap(e, c);
+                break;
+        case WIRE_ENFORCE:
+                command_enforce(e, c);
+                break;
+        case WIRE_EXPLAIN:
+                engine_explain(e, c);
+                break;
+        case WIRE_CONFIG:
+                command_config(e, c);
+                break;
+        case _WIRE_VERB_MAX:
+                break;
+        }
+        engine_publish_soon(e);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * engine.h: the service's main process.
+ *
+ * One thread, the loop, owns everything here: the process table, the groups, the policy, the pool of scanner threads and the
+ * front. It never makes a call that another process could keep from returning; whatever could goes to the pool as a job. A
+ * job works on copies and identifiers, so the loop may change anything while it runs. A group with a job under way is
+ * `busy`: it is neither judged nor freed until the job is done.
+ */
+#ifndef CAPD_DAEMON_ENGINE_H
+#define CAPD_DAEMON_ENGINE_H
+
+#include <systemd/sd-event.h>
+
+#include "capd/enforce/pageout.h"
+#include "capd/limits.h"
+#include "capd/measure/count.h"
+#include "capd/measure/features.h"
+#include "capd/measure/host.h"
+#include "capd/measure/table.h"
+#include "capd/measure/worker.h"
+#include "capd/policy/decide.h"
+#include "capd/policy/match.h"
+#include "capd/policy/policy.h"
+#include "capd/wire.h"
+#include "front-process.h"
+
+#define GROUP_BUCKETS    1024U
+#define QUARANTINE_SLOTS 64U
+#define SCANNER_THREADS  3U
+
+struct group {
+        struct group *next; /* in its bucket */
+        char name[LIMIT_GROUP_NAME_BYTES];
+        size_t section; /* index in the policy */
+        bool for_each;  /* one of several made by ForEach= */
+        bool busy;
+        bool doomed; /* its section is gone: freed as soon as it is not busy */
+        bool paused;
+        bool forced;            /* capctl enforce, until acted on */
+        bool stale;             /* the sample is of an earlier set of members or settings */
+        uint64_t temporary_cap; /* 0: none */
+        usec_t temporary_until; /* USEC_INFINITY: until reload or restart */
+        struct decide_settings settings;
+        struct decide_memory memory;
+        struct group_sample sample;
+        struct process **members; /* valid until the next refresh of the table */
+        size_t n_members, allocated;
+        uint32_t quarantined; /* members left out of the last count */
+        int64_t job_index;    /* while a job is being made; else -1 */
+        usec_t empty_since;
+        usec_t next_look;
+
+        struct pageout_cursor cursor;
+        struct pageout_trace *trace;
+        uint64_t acts;
+        uint64_t attempted_total, unmapped_total, freed_total, refaulted_total;
+        struct act_result last_act;
+        uint64_t resident_before, resident_after;
+
+        usec_t reference_at;
+        uint64_t reference_resident, reference_mapped;
+};
+
+/* The groups of one process: its userdata in the table. */
+struct membership {
+        bool protected_process;
+        size_t n;
+        struct group *groups[];
+};
+
+/* A process that did not let itself be read. */
+struct quarantine {
+        pid_t pid;
+        uint64_t start_time;
+        usec_t until;
+        unsigned times;
+};
+
+struct engine {
+        struct sys sys;
+        struct features features;
+        struct policy *policy;
+        const char *config_file;
+        bool dry_run;
+        bool paused;
+        bool stopping;
+
+        sd_event *event;
+        sd_event_source *tick_timer, *check_timer, *publish_defer;
+        struct worker_pool *pool;
+        struct process_table *table;
+        struct host_memory host;
+        struct decide_budget budget;
+        struct group *buckets[GROUP_BUCKETS];
+        size_t n_groups;
+        bool groups_overflowed, processes_overflowed;
+        bool rematch;     /* every process is to be matched again */
+        bool cmdline_job; /* one is under way */
+        pid_t *pid_file_pids;
+        struct quarantine quarantine[QUARANTINE_SLOTS];
+        unsigned busy_groups;
+
+        struct front_process front;
+        uint64_t tick;
+        usec_t next_tick;
+        usec_t started_at, policy_loaded_at;
+        char config_error[2048];
+        char status[160]; /* last STATUS= told to systemd */
+};
+
+/* engine.c */
+/* With sys, features, config_file and dry_run filled in: starts everything else. Takes the policy over on success. Logs why it fails. */
+int engine_start(struct engine *e, struct policy *policy, int listen_fd, uid_t front_uid, gid_t front_gid);
+int engine_run(struct engine *e); /* until a signal ends it */
+void engine_done(struct engine *e);
+void engine_schedule(struct engine *e, usec_t at); /* a look no later than that */
+void engine_submit(struct engine *e, struct job *job);
+
+/* tick.c: a look at everything, and the judgement */
+void engine_tick(struct engine *e);
+void engine_judge(struct engine *e, struct group **groups, size_t n);
+
+/* groups.c */
+struct group *group_find(struct engine *e, const char *name);
+struct group *group_get(struct engine *e, const char *name, size_t section);
+void group_update_settings(struct engine *e, struct group *g);
+struct group *groups_next(struct engine *e, const struct group *g); /* NULL first; NULL at the end */
+void groups_sweep(struct engine *e);                                /* frees the doomed and the long empty ones */
+void groups_free(struct engine *e);
+
+/* membership.c: who belongs to what */
+void membership_refresh(struct engine *e);
+void membership_forget(struct process *p, void *userdata);
+bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time);
+void quarantine_add(struct engine *e, pid_t pid, uint64_t start_time);
+unsigned quarantine_size(struct engine *e);
+
+/* jobs.c: counts and acts on the pool */
+int engine_count(struct engine *e, struct group **groups, size_t n);
+int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict);
+int engine_read_cmdlines(struct engine *e);
+struct count *engine_make_count(struct engine *e, struct group **groups, size_t n, unsigned flags);
+
+/* explain.c */
+void engine_explain(struct engine *e, const struct wire_command *c);
+
+/* commands.c: what the front asks */
+void engine_command(struct engine *e, const struct wire_command *c);
+
+/* publish.c: what the front is told */
+void engine_publish_soon(struct engine *e);
+void publish_group(struct engine *e, const struct group *g, struct wire_group *ret);
+void engine_reply(struct engine *e, uint32_t serial, int error, const void *body, size_t size, const char *format, ...)
+                _printf_(6, 7);
+
+/* reload.c */
+/* Reads the files. -EBADMSG and the problems, one a line, if anything is wrong. */
+int engine_load_policy(struct engine *e, struct policy **ret, char **ret_problems);
+int engine_first_policy(struct engine *e, struct policy **ret);   /* the same, problems logged */
+int engine_put_in_force(struct engine *e, struct policy *policy); /* takes it over on success */
+int engine_reload(struct engine *e, char **ret_problems);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/* explain.c: a fresh count of one group with everything that is too dear for every look, process by process. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "capd/base/log.h"
+#include "capd/base/text.h"
+#include "engine.h"
+
+struct explain_job {
+        struct job job;
+        struct engine *engine;
+        struct count *count;
+        uint32_t serial;
+        char group[LIMIT_GROUP_NAME_BYTES];
+        uint32_t quarantined;
+        size_t n;
+        struct wire_process *processes; /* in the order of the count */
+};
+
+static struct explain_job *explain_job_free(struct explain_job *x)
+{
+        if (x) {
+                count_free(x->count);
+                free(x->processes);
+                free(x);
+        }
+        return NULL;
+}
+
+static int explain_run(struct job *job, struct guard *guard)
+{
+        return count_run(((struct explain_job *)job)->count, guard);
+}
+
+static pid_t explain_give_up(struct job *job)
+{
+        struct explain_job *x = (struct explain_job *)job;
+        pid_t pid = count_give_up_current(x->count);
+        const struct process *p = process_table_find(x->engine->table, pid);
+
+        if (p)
+                quarantine_add(x->engine, pid, p->facts.start_time);
+        return pid;
+}
+
+static void fill_process(struct wire_process *w, const struct process_sample *s)
+{
+        w->outcome = s->outcome;
+        w->mapped = s->mapped;
+        w->anon = s->anon;
+        w->file = s->file;
+        w->shmem = s->shmem;
+        w->exclusive = s->exclusive;
+        w->swap = s->swap;
+        w->hugetlb = s->hugetlb;
+        w->share = s->share;
+        w->alone = s->alone;
+}
+
+static int by_rss(const void *a, const void *b)
+{
+        const struct wire_process *x = a, *y = b;
+
+        if (x->rss != y->rss)
+                return x->rss < y->rss ? 1 : -1;
+        return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+static void reply(struct explain_job *x, const struct group *g)
+{
+        struct engine *e = x->engine;
+        size_t size = sizeof(struct wire_detail) + x->n * sizeof(struct wire_process);
+        _cleanup_free_ struct wire_detail *d = calloc(1, size);
+        struct group_sample fresh = g->sample;
+
+        if (!d) {
+                engine_reply(e, x->serial, -ENOMEM, NULL, 0, "capd is out of memory");
+                return;
+        }
+        count_group_result(x->count, 0, &fresh);
+        fresh.unread += x->quarantined;
+        if (x->quarantined > 0 && fresh.quality == QUALITY_EXACT)
+                fresh.quality = QUALITY_BOUND_LOWER;
+        for (size_t i = 0; i < x->n; i++) {
+                struct process_sample s;
+
+                count_process_result(x->count, (uint32_t)i, &s);
+                fill_process(&x->processes[i], &s);
+        }
+        qsort(x->processes, x->n, sizeof(x->processes[0]), by_rss);
+        d->magic = WIRE_MAGIC;
+        d->version = WIRE_VERSION;
+        d->size = sizeof(*d);
+        d->process_size = sizeof(struct wire_process);
+        d->n_processes = (uint32_t)x->n;
+        d->taken_at = fresh.counted_at;
+        publish_group(e, g, &d->group);
+        d->group.sample = fresh;
+        d->host = e->host;
+        memcpy(d + 1, x->processes, x->n * sizeof(struct wire_process));
+        engine_reply(e, x->serial, 0, d, size, "%s", "");
+}
+
+static void explain_done(struct job *job, int result)
+{
+        struct explain_job *x = (struct explain_job *)job;
+        const struct group *g = group_find(x->engine, x->group);
+
+        if (x->engine->stopping)
+                ; /* nobody waits any more */
+        else if (result < 0)
+                engine_reply(x->engine, x->serial, result, NULL, 0, "the count failed: %s", strerror(-result));
+        else if (!g)
+                engine_reply(x->engine, x->serial, -ENOENT, NULL, 0, "group %s is gone", x->group);
+        else
+                reply(x, g);
+        explain_job_free(x);
+}
+
+static const struct job_ops explain_ops = {
+                .run = explain_run,
+                .give_up = explain_give_up,
+                .done = explain_done,
+};
+
+/* What the table knows of the members, in the order in which engine_make_count() takes them. */
+static int copy_members(struct engine *e, struct explain_job *x, const struct group *g)
+{
+        const uint64_t floor = e->policy->sections[g->section].process_floor;
+
+        x->processes = calloc(g->n_members + 1, sizeof(*x->processes));
+        if (!x->processes)
+                return -ENOMEM;
+        for (size_t i = 0; i < g->n_members; i++) {
+                const struct process *p = g->members[i];
+                const struct membership *m = p->userdata;
+                struct wire_process *w = &x->processes[x->n];
+
+                if (p->vm == 0 || quarantine_holds(e, p->facts.pid, p->facts.start_time))
+                        continue;
+                w->pid = p->facts.pid;
+                w->uid = p->facts.uid;
+                if (p->facts.comm)
+                        text_escape(w->comm, sizeof(w->comm), p->facts.comm, strlen(p->facts.comm));
+                if (p->facts.cmdline)
+                        text_escape(w->command, sizeof(w->command), p->facts.cmdline, strlen(p->facts.cmdline));
+                w->rss = p->rss;
+                w->protected_process = m->protected_process;
+                w->below_floor = p->rss < floor;
+                for (size_t j = 0; j < i && !w->same_address_space; j++)
+                        w->same_address_space = g->members[j]->mm_id == p->mm_id;
+                x->n++;
+        }
+        return 0;
+}
+
+void engine_explain(struct engine *e, const struct wire_command *c)
+{
+        struct group *g = group_find(e, c->group);
+        struct explain_job *x;
+
+        if (!g) {
+                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group");
+                return;
+        }
+        if (!e->features.pagemap_frames) {
+                engine_reply(e, c->serial, -EPERM, NULL, 0, "%s", e->features.why_frames);
+                return;
+        }
+        x = calloc(1, sizeof(*x));
+        if (x)
+                x->count = engine_make_count(e, &g, 1, COUNT_PRIVATE | COUNT_SHARES);
+        if (!x || !x->count || copy_members(e, x, g) < 0) {
+                explain_job_free(x);
+                engine_reply(e, c->serial, -ENOMEM, NULL, 0, "capd is out of memory");
+                return;
+        }
+        x->job.ops = &explain_ops;
+        x->engine = e;
+        x->serial = c->serial;
+        x->quarantined = g->quarantined;
+        text_copy(x->group, sizeof(x->group), g->name);
+        engine_submit(e, &x->job);
+}

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT */
+/* jobs.c: what the engine gives to the scanner threads, and what it makes of the results. */
+#include <errno.h>
+#include <string.h>
+
+#include "capd/base/log.h"
+#include "engine.h"
+
+/* How long the count with the fewest resident bytes is remembered, to tell later that pages stopped being shared. */
+#define REFERENCE_KEPT (10 * 60 * USEC_PER_SEC)
+
+static void group_set_busy(struct engine *e, struct group *g, bool busy)
+{
+        g->busy = busy;
+        if (busy)
+                e->busy_groups++;
+        else
+                e->busy_groups--;
+}
+
+/* -- counting -- */
+
+struct count_job {
+        struct job job;
+        struct engine *engine;
+        struct count *count;
+        bool after_act; /* completes the record of the groups' last act */
+        size_t n_groups;
+        struct group *groups[];
+};
+
+/*
+ * Adds the members of group k that no earlier group of the job has added. A process is in the count once, with all
+ * groups of the job that it belongs to.
+ */
+static int add_members(struct engine *e, struct count *count, struct group **groups, size_t k)
+{
+        struct group *g = groups[k];
+
+        for (size_t i = 0; i < g->n_members; i++) {
+                const struct process *p = g->members[i];
+                const struct membership *m = p->userdata;
+                uint32_t in[LIMIT_GROUPS_PER_PROCESS];
+                size_t n = 0;
+                int r;
+
+                if (p->vm == 0)
+                        continue; /* ended */
+                for (size_t j = 0; j < m->n; j++)
+                        if (m->groups[j]->job_index >= 0)
+                                in[n++] = (uint32_t)m->groups[j]->job_index;
+                if (quarantine_holds(e, p->facts.pid, p->facts.start_time)) {
+                        g->quarantined++;
+                        continue;
+                }
+                if (n == 0 || in[0] != (uint32_t)k) {
+                        /* the first in the process's own list adds it, once */
+                        continue;
+                }
+                r = count_add_process(count, p->facts.pid, p->facts.start_time, p->mm_id, in, n);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+struct count *engine_make_count(struct engine *e, struct group **groups, size_t n, unsigned flags)
+{
+        struct count *count = NULL;
+        int r = count_new(&e->sys, &e->features, flags, &count);
+
+        for (size_t k = 0; k < n && r >= 0; k++) {
+                groups[k]->quarantined = 0;
+                groups[k]->job_index = r = count_add_group(count);
+        }
+        for (size_t k = 0; k < n && r >= 0; k++)
+                r = add_members(e, count, groups, k);
+        for (size_t k = 0; k < n; k++)
+                groups[k]->job_index = -1;
+        if (r < 0)
+                return count_free(count);
+        return count;
+}
+
+static int count_job_run(struct job *job, struct guard *guard)
+{
+        return count_run(((struct count_job *)job)->count, guard);
+}
+
+static pid_t count_job_give_up(struct job *job)
+{
+        struct count_job *c = (struct count_job *)job;
+        pid_t pid = count_give_up_current(c->count);
+        const struct process *p = process_table_find(c->engine->table, pid);
+
+        if (p)
+                quarantine_add(c->engine, pid, p->facts.start_time);
+        return pid;
+}
+
+static void remember_reference(struct group *g)
+{
+        const struct group_sample *s = &g->sample;
+
+        if (s->quality != QUALITY_EXACT)
+                return;
+        if (g->reference_at > 0 && s->resident >= g->reference_resident &&
+            s->counted_at - g->reference_at < REFERENCE_KEPT)
+                return;
+        g->reference_at = s->counted_at;
+        g->reference_resident = s->resident;
+        g->reference_mapped = s->mapped;
+}
+
+static void take_count(struct count_job *c, size_t i, int result)
+{
+        struct group *g = c->groups[i];
+        struct group_sample *s = &g->sample;
+
+        if (result < 0)
+                s->quality = QUALITY_UNKNOWN;
+        else
+                count_group_result(c->count, (uint32_t)i, s);
+        if (g->quarantined > 0) {
+                s->unread += g->quarantined;
+                if (s->quality == QUALITY_EXACT)
+                        s->quality = QUALITY_BOUND_LOWER;
+        }
+        if (c->after_act)
+                g->resident_after = s->quality == QUALITY_EXACT ? s->resident : SIZE_UNKNOWN;
+        remember_reference(g);
+}
+
+static void count_job_done(struct job *job, int result)
+{
+        struct count_job *c = (struct count_job *)job;
+        struct engine *e = c->engine;
+
+        if (result < 0 && result != -ECANCELED)
+                log_warning("A count failed: %s; the figures of %zu groups are unknown", strerror(-result),
+                            c->n_groups);
+        for (size_t i = 0; i < c->n_groups; i++) {
+                take_count(c, i, result);
+                group_set_busy(e, c->groups[i], false);
+        }
+        engine_judge(e, c->groups, c->n_groups);
+        engine_publish_soon(e);
+        count_free(c->count);
+        free(c);
+}
+
+static const struct job_ops count_job_ops = {
+                .run = count_job_run,
+                .give_up = count_job_give_up,
+                .done = count_job_done,
+};
+
+static int start_count(struct engine *e, struct group **groups, size_t n, bool after_act)
+{
+        struct count_job *c = calloc(1, sizeof(*c) + n * sizeof(c->groups[0]));
+
+        if (!c)
+                return -ENOMEM;
+        c->count = engine_make_count(e, groups, n, 0);
+        if (!c->count) {
+                free(c);
+                return -ENOMEM;
+        }
+        c->job.ops = &count_job_ops;
+        c->engine = e;
+        c->after_act = after_act;
+        c->n_groups = n;
+        memcpy(c->groups, groups, n * sizeof(groups[0]));
+        for (size_t i = 0; i < n; i++)
+                group_set_busy(e, groups[i], true);
+        engine_submit(e, &c->job);
+        return 0;
+}
+
+int engine_count(struct engine *e, struct group **groups, size_t n)
+{
+        return start_count(e, groups, n, false);
+}
+
+/* -- paging out -- */
+
+struct act_job {
+        struct job job;
+        struct engine *engine;
+        struct group *group;
+        struct pageout *pageout;
+};
+
+static int act_job_run(struct job *job, struct guard *guard)
+{
+        return pageout_run(((struct act_job *)job)->pageout, guard);
+}
+
+static pid_t act_job_give_up(struct job *job)
+{
+        struct act_job *a = (struct act_job *)job;
+        pid_t pid = pageout_give_up_current(a->pageout);
+        const struct process *p = process_table_find(a->engine->table, pid);
+
+        if (p)
+                quarantine_add(a->engine, pid, p->facts.start_time);
+        return pid;
+}
+
+static void record_act(struct group *g, const struct act_result *r)
+{
+        g->last_act = *r;
+        g->acts++;
+        g->attempted_total += r->attempted;
+        g->unmapped_total += r->unmapped;
+        g->freed_total += r->freed;
+        g->refaulted_total += r->refaulted;
+}
+
+static void act_job_done(struct job *job, int result)
+{
+        struct act_job *a = (struct act_job *)job;
+        struct engine *e = a->engine;
+        struct group *g = a->group;
+        struct act_result r;
+
+        pageout_result(a->pageout, &r);
+        if (result < 0 && result != -ECANCELED && r.error == 0)
+                r.error = result;
+        record_act(g, &r);
+        pageout_get_cursor(a->pageout, &g->cursor);
+        g->trace = pageout_take_trace(a->pageout);
+        pageout_free(a->pageout);
+        free(a);
+        log_debug("Group %s: attempted %llu, unmapped %llu, freed %llu, refaulted %llu bytes in %llu us", g->name,
+                  (unsigned long long)r.attempted, (unsigned long long)r.unmapped, (unsigned long long)r.freed,
+                  (unsigned long long)r.refaulted, (unsigned long long)(r.ended - r.started));
+        group_set_busy(e, g, false);
+        /* What the act did to the group is what a count says, not what the act says. */
+        if (!e->stopping && !g->doomed && start_count(e, &g, 1, true) < 0)
+                log_error("Group %s: out of memory, not counted after the act", g->name);
+}
+
+static const struct job_ops act_job_ops = {
+                .run = act_job_run,
+                .give_up = act_job_give_up,
+                .done = act_job_done,
+};
+
+/* One target for each member that may be acted on. */
+static struct pageout_target *make_targets(struct engine *e, const struct group *g, size_t *ret_n)
+{
+        struct pageout_target *targets = calloc(g->n_members + 1, sizeof(*targets));
+        usec_t now = e->sys.ops->now(&e->sys);
+        size_t n = 0;
+
+        for (size_t i = 0; targets && i < g->n_members; i++) {
+                const struct process *p = g->members[i];
+                const struct membership *m = p->userdata;
+
+                if (p->vm == 0 || quarantine_holds(e, p->facts.pid, p->facts.start_time))
+                        continue;
+                targets[n++] = (struct pageout_target){
+                                .pid = p->facts.pid,
+                                .start_time = p->facts.start_time,
+                                .mm_id = p->mm_id,
+                                .resident = p->rss,
+                                .idle_for = p->idle_since > 0 && now > p->idle_since ? now - p->idle_since : 0,
+                                .protected_process = m->protected_process,
+                };
+        }
+        *ret_n = n;
+        return targets;
+}
+
+int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict)
+{
+        _cleanup_free_ struct pageout_target *targets = NULL;
+        struct pageout_request request = {
+                        .goal = verdict->goal,
+                        .process_floor = e->policy->sections[g->section].process_floor,
+                        .swap = verdict->swap,
+                        .max_stall = e->policy->daemon.max_stall,
+                        .max_time = LIMIT_ACT_USEC,
+                        .cursor = g->cursor,
+        };
+        struct act_job *a = calloc(1, sizeof(*a));
+        int r;
+
+        targets = make_targets(e, g, &request.n_targets);
+        if (!a || !targets) {
+                free(a);
+                return -ENOMEM;
+        }
+        request.targets = targets;
+        request.trace = TAKE_PTR(g->trace);
+        r = pageout_new(&e->sys, &e->features, &request, &a->pageout);
+        if (r < 0) {
+                free(a);
+                return r;
+        }
+        a->job.ops = &act_job_ops;
+        a->engine = e;
+        a->group = g;
+        g->resident_before = g->sample.quality == QUALITY_EXACT ? g->sample.resident : SIZE_UNKNOWN;
+        g->resident_after = SIZE_UNKNOWN;
+        group_set_busy(e, g, true);
+        engine_submit(e, &a->job);
+        return 0;
+}
+
+/* -- command lines -- */
+
+struct cmdline {
+        pid_t pid;
+        uint64_t start_time;
+        char *text; /* NULL: could not be read */
+};
+
+struct cmdline_job {
+        struct job job;
+        struct engine *engine;
+        size_t n, next;
+        struct cmdline items[];
+};
+
+static int cmdline_job_run(struct job *job, struct guard *guard)
+{
+        struct cmdline_job *c = (struct cmdline_job *)job;
+        const struct sys *sys = &c->engine->sys;
+
+        while (c->next < c->n) {
+                struct cmdline *item = &c->items[c->next];
+                char *text = malloc(LIMIT_CMDLINE_BYTES); /* the thread's own until the call came back */
+                ssize_t n = text ? process_read_cmdline(sys, guard, item->pid, item->start_time, text,
+                                                        LIMIT_CMDLINE_BYTES)
+                                 : -ENOMEM;
+
+                if (n == -ECANCELED) {
+                        free(text);
+                        return -ECANCELED;
+                }
+                if (n >= 0)
+                        item->text = strndup(text, (size_t)n);
+                free(text);
+                c->next++;
+        }
+        return 0;
+}
+
+static pid_t cmdline_job_give_up(struct job *job)
+{
+        struct cmdline_job *c = (struct cmdline_job *)job;
+        const struct cmdline *item = &c->items[c->next++];
+
+        quarantine_add(c->engine, item->pid, item->start_time);
+        return item->pid;
+}
+
+static void cmdline_job_done(struct job *job, int result)
+{
+        struct cmdline_job *c = (struct cmdline_job *)job;
+        struct engine *e = c->engine;
+
+        for (size_t i = 0; i < c->n; i++) {
+                /* one that was not reached is asked for again by the next job */
+                if (i < c->next && !e->stopping)
+                        process_table_set_cmdline(e->table, c->items[i].pid, c->items[i].start_time, c->items[i].text);
+                free(c->items[i].text);
+        }
+        e->cmdline_job = false;
+        free(c);
+        if (!e->stopping)
+                engine_schedule(e, e->sys.ops->now(&e->sys));
+}
+
+static const struct job_ops cmdline_job_ops = {
+                .run = cmdline_job_run,
+                .give_up = cmdline_job_give_up,
+                .done = cmdline_job_done,
+};
+
+int engine_read_cmdlines(struct engine *e)
+{
+        struct cmdline_job *c;
+        size_t n = 0;
+
+        if (!(e->policy->facts & FACT_CMDLINE))
+                return 0;
+        for (struct process *p = NULL; (p = process_table_next(e->table, p));)
+                n += p->needs_cmdline;
+        if (n == 0)
+                return 0;
+        c = calloc(1, sizeof(*c) + n * sizeof(c->items[0]));
+        if (!c)
+                return -ENOMEM;
+        for (struct process *p = NULL; (p = process_table_next(e->table, p));)
+                if (p->needs_cmdline)
+                        c->items[c->n++] = (struct cmdline){.pid = p->facts.pid, .start_time = p->facts.start_time};
+        c->job.ops = &cmdline_job_ops;
+        c->engine = e;
+        e->cmdline_job = true;
+        engine_submit(e, &c->job);
+        return 0;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* membership.c: which process belongs to which groups, kept as processes come, change and go. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "capd/base/log.h"
+#include "capd/base/size.h"
+#include "capd/base/users.h"
+#include "engine.h"
+
+/* A process that hung is left alone for so long, doubled each time. */
+#define QUARANTINE_FIRST (30 * USEC_PER_SEC)
+#define QUARANTINE_LAST  (30 * 60 * USEC_PER_SEC)
+
+void membership_forget(struct process *p, void *userdata)
+{
+        free(p->userdata);
+        p->userdata = NULL;
+}
+
+/*
+ * What a PidFile= holds: a PID on its first line. A file that somebody other than root or the process's own user could have
+ * written must not direct capd at another's process, so its owner must be one of the two, and others must not write it.
+ */
+static pid_t read_pid_file(struct engine *e, const char *path)
+{
+        char text[LIMIT_PIDFILE_BYTES];
+        _cleanup_close_ int fd = -1;
+        const struct process *p;
+        struct stat st;
+        uint64_t pid;
+        size_t n;
+
+        fd = sys_open(&e->sys, path + strspn(path, "/"), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+        if (fd < 0 || e->sys.ops->fstat(&e->sys, fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & S_IWOTH))
+                return 0;
+        if (sys_read_fd(&e->sys, fd, text, sizeof(text)) == -E2BIG)
+                text[strcspn(text, "\n")] = '\0'; /* postmaster.pid has more lines */
+        n = strspn(text, "0123456789");
+        if (n == 0 || n > 10 || (text[n] != '\0' && !isspace((unsigned char)text[n])))
+                return 0;
+        text[n] = '\0';
+        if (parse_number(text, INT32_MAX, &pid) < 0)
+                return 0;
+        p = process_table_find(e->table, (pid_t)pid);
+        if (!p || (st.st_uid != 0 && st.st_uid != p->facts.uid))
+                return 0;
+        return (pid_t)pid;
+}
+
+/* Reads all PidFile= anew. Whether any of them names another process than before. */
+static bool refresh_pid_files(struct engine *e)
+{
+        bool changed = false;
+
+        for (size_t i = 0; i < e->policy->n_pid_files; i++) {
+                pid_t pid = read_pid_file(e, e->policy->pid_files[i]);
+
+                changed |= pid != e->pid_file_pids[i];
+                e->pid_file_pids[i] = pid;
+        }
+        return changed;
+}
+
+static void match(struct engine *e, struct process *p)
+{
+        const struct match_world world = {.pid_file_pids = e->pid_file_pids, .uid_to_user = users_uid_to_user};
+        struct match matches[LIMIT_GROUPS_PER_PROCESS];
+        struct membership *m;
+        size_t n;
+
+        membership_forget(p, NULL);
+        p->changed = false;
+        if (p->facts.kernel_thread || p->facts.zombie)
+                return;
+        n = match_process(e->policy, &world, &p->facts, matches, ARRAY_SIZE(matches));
+        if (n == 0)
+                return;
+        m = calloc(1, sizeof(*m) + n * sizeof(m->groups[0]));
+        if (!m) {
+                p->changed = true; /* again at the next look */
+                return;
+        }
+        for (size_t i = 0; i < n; i++) {
+                struct group *g = group_get(e, matches[i].name, matches[i].section);
+
+                if (g)
+                        m->groups[m->n++] = g;
+        }
+        m->protected_process = match_protected(e->policy, &world, &p->facts) || p->facts.pid == getpid() ||
+                               p->facts.pid == e->front.pid;
+        p->userdata = m;
+}
+
+static int group_add_member(struct group *g, struct process *p)
+{
+        if (g->n_members == g->allocated) {
+                size_t n = MAX(g->allocated * 2, (size_t)16);
+                struct process **grown = reallocarray(g->members, n, sizeof(*grown));
+
+                if (!grown)
+                        return -ENOMEM;
+                g->members = grown;
+                g->allocated = n;
+        }
+        g->members[g->n_members++] = p;
+        return 0;
+}
+
+static void collect_members(struct engine *e, usec_t now)
+{
+        for (struct group *g = NULL; (g = groups_next(e, g));)
+                g->n_members = 0;
+        for (struct process *p = NULL; (p = process_table_next(e->table, p));) {
+                struct membership *m = p->userdata;
+
+                for (size_t i = 0; m && i < m->n; i++)
+                        if (group_add_member(m->groups[i], p) < 0)
+                                log_error("Out of memory: group %s is incomplete", m->groups[i]->name);
+        }
+        for (struct group *g = NULL; (g = groups_next(e, g));) {
+                if (g->n_members > 0)
+                        g->empty_since = 0;
+                else if (g->empty_since == 0)
+                        g->empty_since = now;
+        }
+}
+
+void membership_refresh(struct engine *e)
+{
+        usec_t now = e->sys.ops->now(&e->sys);
+        int r;
+
+        r = process_table_refresh(e->table, now, e->policy->daemon.scan_interval, membership_forget, NULL);
+        if (r < 0) {
+                log_warning("Cannot list /proc: %s, ignoring until the next look", strerror(-r));
+                /* the table is as before, and so are the members */
+        }
+        if (process_table_overflowed(e->table) && !e->processes_overflowed)
+                log_warning("More than %u processes (LIMIT_PROCESSES); the rest is left out", LIMIT_PROCESSES);
+        e->processes_overflowed = process_table_overflowed(e->table);
+        if (e->policy->n_pid_files > 0 && refresh_pid_files(e))
+                e->rematch = true;
+        for (struct process *p = NULL; (p = process_table_next(e->table, p));)
+                if (p->changed || e->rematch)
+                        match(e, p);
+        e->rematch = false;
+        collect_members(e, now);
+        groups_sweep(e);
+}
+
+/* -- quarantine -- */
+
+bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time)
+{
+        usec_t now = e->sys.ops->now(&e->sys);
+
+        for (size_t i = 0; i < QUARANTINE_SLOTS; i++) {
+                const struct quarantine *q = &e->quarantine[i];
+
+                if (q->pid == pid && q->start_time == start_time)
+                        return now < q->until;
+        }
+        return false;
+}
+
+void quarantine_add(struct engine *e, pid_t pid, uint64_t start_time)
+{
+        usec_t now = e->sys.ops->now(&e->sys);
+        struct quarantine *slot = &e->quarantine[0];
+
+        for (size_t i = 0; i < QUARANTINE_SLOTS; i++) {
+                struct quarantine *q = &e->quarantine[i];
+
+                if (q->pid == pid && q->start_time == start_time) {
+                        slot = q;
+                        break;
+                }
+                if (q->until < slot->until)
+                        slot = q;
+        }
+        if (slot->pid != pid || slot->start_time != start_time)
+                *slot = (struct quarantine){.pid = pid, .start_time = start_time};
+        slot->until = now + MIN((usec_t)QUARANTINE_FIRST << MIN(slot->times, 10U), (usec_t)QUARANTINE_LAST);
+        slot->times++;
+}
+
+unsigned quarantine_size(struct engine *e)
+{
+        usec_t now = e->sys.ops->now(&e->sys);
+        unsigned n = 0;
+
+        for (size_t i = 0; i < QUARANTINE_SLOTS; i++)
+                n += e->quarantine[i].pid > 0 && now < e->quarantine[i].until;
+        return n;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* tick.c: one look at everything that may be looked at cheaply, and the judgement over it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "capd/base/log.h"
+#include "engine.h"
+
+/* Sums what the last look at each member said. Each address space once: mm_id is the PID of one of those that share it. */
+static void sum_members(struct engine *e, struct group *g, usec_t at)
+{
+        struct group_sample *s = &g->sample;
+        uint64_t largest = 0, error = 0, ksm = 0;
+
+        s->processes = s->address_spaces = 0;
+        s->rss_sum = s->vm_sum = 0;
+        for (size_t i = 0; i < g->n_members; i++) {
+                const struct process *p = g->members[i];
+                uint64_t counters, anon;
+                bool again = false;
+
+                if (p->rss == 0 && p->vm == 0)
+                        continue; /* ended since the table was refreshed */
+                s->processes++;
+                for (size_t j = 0; p->mm_id != (uint64_t)p->facts.pid && j < g->n_members && !again; j++)
+                        again = j != i && g->members[j]->mm_id == p->mm_id &&
+                                (j < i || (uint64_t)g->members[j]->facts.pid == p->mm_id);
+                if (again)
+                        continue;
+                s->address_spaces++;
+                s->rss_sum += p->rss;
+                s->vm_sum += p->vm;
+                counters = process_rss_error(&e->features, p);
+                error += counters;
+                anon = p->rss > p->rss_shared ? p->rss - p->rss_shared : 0;
+                largest = MAX(largest, anon > counters ? anon - counters : 0);
+        }
+        /* Anonymous frames of one process are distinct unless KSM merged them. */
+        if (e->features.ksm_active)
+                ksm = largest;
+        s->upper = s->rss_sum + error;
+        s->lower = largest - ksm;
+        s->bounds_at = at;
+}
+
+static void look(struct engine *e, usec_t now)
+{
+        for (struct process *p = NULL; (p = process_table_next(e->table, p));)
+                if (p->userdata && process_look(e->table, p) < 0)
+                        p->rss = p->rss_shared = p->vm = 0;
+        for (struct group *g = NULL; (g = groups_next(e, g));)
+                if (!g->busy && !g->doomed)
+                        sum_members(e, g, now);
+}
+
+static void expire_temporary_caps(struct engine *e, usec_t now)
+{
+        for (struct group *g = NULL; (g = groups_next(e, g));) {
+                if (g->temporary_cap == 0 || g->temporary_until > now)
+                        continue;
+                log_notice("Group %s: the temporary cap has ended", g->name);
+                g->temporary_cap = 0;
+                group_update_settings(e, g);
+        }
+}
+
+static void announce(const struct group *g, enum group_state before)
+{
+        int level = LOG_INFO;
+
+        if (g->memory.state == STATE_UNENFORCEABLE || g->memory.state == STATE_THRASHING)
+                level = LOG_WARNING;
+        else if (g->memory.state == STATE_ENFORCING || g->memory.state == STATE_OVER)
+                level = LOG_NOTICE;
+        log_line(level, "Group %s: %s → %s: %s", g->name, group_state_to_string(before),
+                 group_state_to_string(g->memory.state), g->memory.reason);
+}
+
+void engine_judge(struct engine *e, struct group **groups, size_t n)
+{
+        _cleanup_free_ struct group **wanted = NULL;
+        usec_t now = e->sys.ops->now(&e->sys), next = USEC_INFINITY;
+        size_t n_wanted = 0;
+
+        if (e->stopping || n == 0)
+                return;
+        wanted = calloc(n, sizeof(*wanted));
+        for (size_t i = 0; i < n; i++) {
+                struct group *g = groups[i];
+                enum group_state before = g->memory.state;
+                struct decide_verdict verdict;
+                struct decide_facts facts = {
+                                .sample = &g->sample,
+                                .last_act = g->last_act.started > 0 ? &g->last_act : NULL,
+                                .resident_before = g->resident_before,
+                                .resident_after = g->resident_after,
+                                .forced = g->forced,
+                                .can_count = e->features.pagemap_frames,
+                                .cannot_act = e->features.process_madvise ? NULL : e->features.why_process_madvise,
+                };
+
+                if (g->busy || g->doomed)
+                        continue;
+                decide(&e->policy->daemon, &g->settings, &facts, &e->host, now, &e->budget, &g->memory, &verdict);
+                if (verdict.state_changed)
+                        announce(g, before);
+                g->next_look = verdict.next_look;
+                next = MIN(next, verdict.next_look);
+                if (verdict.act) {
+                        g->forced = false;
+                        if (engine_act(e, g, &verdict) < 0)
+                                log_error("Group %s: out of memory, not acting", g->name);
+                } else if (verdict.count && wanted)
+                        wanted[n_wanted++] = g;
+                else
+                        g->forced = false;
+        }
+        if (n_wanted > 0 && engine_count(e, wanted, n_wanted) < 0)
+                log_error("Out of memory: %zu groups are not counted", n_wanted);
+        if (next != USEC_INFINITY)
+                engine_schedule(e, next);
+}
+
+static void tell_systemd(struct engine *e)
+{
+        char text[sizeof(e->status)];
+        size_t over = 0;
+
+        for (struct group *g = NULL; (g = groups_next(e, g));)
+                over += g->memory.state > STATE_OK && g->memory.state != STATE_PAUSED;
+        snprintf(text, sizeof(text), "STATUS=%zu groups, %zu over their caps; %u%% of host memory in use%s%s",
+                 e->n_groups, over, e->host.used_basis_points / 100, e->paused ? "; paused" : "",
+                 e->config_error[0] ? "; the last reload failed" : "");
+        if (strcmp(text, e->status) == 0)
+                return;
+        memcpy(e->status, text, sizeof(text));
+        sd_notify(0, text);
+}
+
+void engine_tick(struct engine *e)
+{
+        usec_t now = e->sys.ops->now(&e->sys);
+        _cleanup_free_ struct group **all = NULL;
+        size_t n = 0;
+        int r;
+
+        e->tick++;
+        e->next_tick = USEC_INFINITY;
+        r = host_memory_read(&e->sys, &e->host);
+        if (r < 0)
+                log_warning("Cannot read /proc/meminfo: %s, going on with what it said before", strerror(-r));
+        e->features.swap = e->host.swap_total > 0;
+        membership_refresh(e);
+        if (!e->cmdline_job && engine_read_cmdlines(e) < 0)
+                log_error("Out of memory: Cmdline= selectors are not up to date");
+        look(e, now);
+        expire_temporary_caps(e, now);
+        /* the default; a group in a hurry moves it up */
+        engine_schedule(e, now + e->policy->daemon.sample_interval);
+        all = calloc(e->n_groups + 1, sizeof(*all));
+        if (!all) {
+                log_error("Out of memory: nothing is judged at this look");
+                return;
+        }
+        for (struct group *g = NULL; (g = groups_next(e, g));)
+                all[n++] = g;
+        engine_judge(e, all, n);
+        tell_systemd(e);
+        engine_publish_soon(e);
+}

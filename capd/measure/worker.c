@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.c: scanner threads that can be lost.
+ *
+ * Each thread has a `struct worker` with one atomic phase. Outside guarded calls it is RUNNING (or IDLE) and owns the
+ * job it runs; inside one it is CALLING, and whoever changes CALLING first decides: the thread itself back to RUNNING when the
+ * call returns, or the pool to LOST. After LOST the thread owns nothing but its worker, which it frees when it ends;
+ * it does not even look at the pool, which may be gone by then.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "capd/base/log.h"
+#include "capd/limits.h"
+#include "capd/measure/worker.h"
+
+#define MAX_WORKERS    16U
+#define STACK_BYTES    (512U * 1024)
+#define STOP_WAIT_USEC USEC_PER_SEC
+
+enum phase { PHASE_IDLE, PHASE_RUNNING, PHASE_CALLING, PHASE_LOST };
+
+struct worker {
+        struct guard guard; /* first: guards are cast back */
+        const struct sys *sys;
+        struct worker_pool *pool;
+        struct job *job;
+        pthread_t thread;
+        _Atomic int phase;
+        _Atomic usec_t since; /* start of the guarded call */
+        _Atomic bool stopping;
+};
+
+struct worker_pool {
+        const struct sys *sys;
+        int event_fd;
+        struct worker *workers[MAX_WORKERS];
+        unsigned n_workers;
+        pthread_mutex_t mutex; /* over what follows */
+        pthread_cond_t wake;
+        struct job *queue, **queue_tail;
+        struct job *finished, **finished_tail;
+        unsigned n_running;
+        bool stopping;
+};
+
+static _Atomic unsigned lost_threads; /* outlives any pool: a lost thread counts itself out when it comes back */
+
+unsigned worker_lost_threads(void)
+{
+        return atomic_load(&lost_threads);
+}
+
+static void worker_enter(struct guard *g, pid_t pid)
+{
+        struct worker *w = (struct worker *)g;
+
+        atomic_store(&w->since, w->sys->ops->now(w->sys));
+        atomic_store(&w->phase, PHASE_CALLING);
+}
+
+static bool worker_leave(struct guard *g)
+{
+        struct worker *w = (struct worker *)g;
+        int expected = PHASE_CALLING;
+
+        return atomic_compare_exchange_strong(&w->phase, &expected, PHASE_RUNNING);
+}
+
+static bool worker_stopping(struct guard *g)
+{
+        return atomic_load(&((struct worker *)g)->stopping);
+}
+
+static void append(struct job ***tail, struct job *job)
+{
+        job->next = NULL;
+        **tail = job;
+        *tail = &job->next;
+}
+
+static struct job *pop(struct job **head, struct job ***tail)
+{
+        struct job *job = *head;
+
+        if (job) {
+                *head = job->next;
+                if (!*head)
+                        *tail = head;
+        }
+        return job;
+}
+
+static void notify_owner(struct worker_pool *p)
+{
+        uint64_t one = 1;
+
+        if (write(p->event_fd, &one, sizeof(one)) < 0)
+                return; /* EAGAIN: the counter is full, so the owner has been told */
+}
+
+static void *worker_main(void *arg)
+{
+        struct worker *w = arg;
+        struct worker_pool *p = w->pool;
+
+        pthread_mutex_lock(&p->mutex);
+        for (;;) {
+                int r;
+
+                while (!p->queue && !p->stopping)
+                        pthread_cond_wait(&p->wake, &p->mutex);
+                if (p->stopping)
+                        break;
+                w->job = pop(&p->queue, &p->queue_tail);
+                p->n_running++;
+                atomic_store(&w->phase, PHASE_RUNNING);
+                pthread_mutex_unlock(&p->mutex);
+
+                r = w->job->ops->run(w->job, &w->guard);
+                if (atomic_load(&w->phase) == PHASE_LOST) {
+                        atomic_fetch_sub(&lost_threads, 1);
+                        free(w);
+                        return NULL;
+                }
+                pthread_mutex_lock(&p->mutex);
+                atomic_store(&w->phase, PHASE_IDLE);
+                w->job->result = r;
+                append(&p->finished_tail, w->job);
+                w->job = NULL;
+                p->n_running--;
+                notify_owner(p);
+        }
+        pthread_mutex_unlock(&p->mutex);
+        return NULL;
+}
+
+static int worker_start(struct worker_pool *p)
+{
+        struct worker *w;
+        pthread_attr_t attr;
+        sigset_t all, old;
+        int r;
+
+        if (p->n_workers >= MAX_WORKERS)
+                return -EAGAIN;
+        w = calloc(1, sizeof(*w));
+        if (!w)
+                return -ENOMEM;
+        w->guard = (struct guard){.enter = worker_enter, .leave = worker_leave, .stopping = worker_stopping};
+        w->sys = p->sys;
+        w->pool = p;
+        pthread_attr_init(&attr);
+        pthread_attr_setstacksize(&attr, STACK_BYTES);
+        sigfillset(&all); /* signals are the owner's */
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        r = pthread_create(&w->thread, &attr, worker_main, w);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        pthread_attr_destroy(&attr);
+        if (r != 0) {
+                free(w);
+                return -r;
+        }
+        p->workers[p->n_workers++] = w;
+        return 0;
+}
+
+int worker_pool_new(const struct sys *sys, unsigned threads, struct worker_pool **ret)
+{
+        struct worker_pool *p = calloc(1, sizeof(*p));
+        int r = 0;
+
+        if (!p)
+                return -ENOMEM;
+        p->sys = sys;
+        p->queue_tail = &p->queue;
+        p->finished_tail = &p->finished;
+        pthread_mutex_init(&p->mutex, NULL);
+        pthread_cond_init(&p->wake, NULL);
+        p->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (p->event_fd < 0)
+                r = -errno;
+        for (unsigned i = 0; i < threads && r >= 0; i++)
+                r = worker_start(p);
+        if (r < 0) {
+                worker_pool_free(p);
+                return r;
+        }
+        *ret = p;
+        return 0;
+}
+
+void worker_pool_submit(struct worker_pool *p, struct job *job)
+{
+        pthread_mutex_lock(&p->mutex);
+        job->result = -EBUSY;
+        if (p->n_workers == 0) {
+                append(&p->finished_tail, job);
+                notify_owner(p);
+        } else {
+                append(&p->queue_tail, job);
+                pthread_cond_signal(&p->wake);
+        }
+        pthread_mutex_unlock(&p->mutex);
+}
+
+int worker_pool_fd(const struct worker_pool *p)
+{
+        return p->event_fd;
+}
+
+void worker_pool_dispatch(struct worker_pool *p)
+{
+        uint64_t n;
+
+        if (read(p->event_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
+                log_debug("Cannot read the event counter: %m, ignoring");
+        for (;;) {
+                struct job *job;
+
+                pthread_mutex_lock(&p->mutex);
+                job = pop(&p->finished, &p->finished_tail);
+                pthread_mutex_unlock(&p->mutex);
+                if (!job)
+                        break;
+                job->ops->done(job, job->result);
+        }
+}
+
+/* Takes the worker out of the pool and its job back. */
+static void give_up(struct worker_pool *p, unsigned i)
+{
+        struct worker *w = p->workers[i];
+        struct job *job = w->job;
+        pid_t pid;
+        int r = -EAGAIN;
+
+        pthread_detach(w->thread);
+        p->workers[i] = p->workers[--p->n_workers];
+        pid = job->ops->give_up(job);
+        if (atomic_fetch_add(&lost_threads, 1) + 1 <= LIMIT_STUCK_THREADS)
+                r = worker_start(p);
+        log_warning("Process %d did not let itself be read for %llu s; it is left alone for a while%s", (int)pid,
+                    (unsigned long long)(LIMIT_SCAN_CALL_USEC / USEC_PER_SEC),
+                    r < 0 ? " (and its scanner thread cannot be replaced)" : "");
+
+        pthread_mutex_lock(&p->mutex);
+        p->n_running--;
+        job->next = p->queue;
+        p->queue = job;
+        if (!job->next)
+                p->queue_tail = &job->next;
+        while (p->n_workers == 0 && (job = pop(&p->queue, &p->queue_tail))) {
+                append(&p->finished_tail, job);
+                notify_owner(p);
+        }
+        pthread_cond_signal(&p->wake);
+        pthread_mutex_unlock(&p->mutex);
+}
+
+unsigned worker_pool_check(struct worker_pool *p)
+{
+        usec_t now = p->sys->ops->now(p->sys);
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < p->n_workers;) {
+                struct worker *w = p->workers[i];
+                usec_t since = atomic_load(&w->since);
+                int expected = PHASE_CALLING;
+
+                /* `since` is stored before CALLING: seen as CALLING, it is of this call or of a later one */
+                if (atomic_load(&w->phase) == PHASE_CALLING && now > since && now - since > LIMIT_SCAN_CALL_USEC &&
+                    atomic_load(&w->since) == since &&
+                    atomic_compare_exchange_strong(&w->phase, &expected, PHASE_LOST)) {
+                        give_up(p, i);
+                        n++;
+                } else
+                        i++;
+        }
+        if (n == 0 && p->n_workers < 1 && worker_lost_threads() < LIMIT_STUCK_THREADS && worker_start(p) < 0)
+                log_debug("Cannot start a scanner thread, ignoring");
+        return n;
+}
+
+bool worker_pool_idle(const struct worker_pool *p)
+{
+        struct worker_pool *q = (struct worker_pool *)p;
+        bool idle;
+
+        pthread_mutex_lock(&q->mutex);
+        idle = !p->queue && !p->finished && p->n_running == 0;
+        pthread_mutex_unlock(&q->mutex);
+        return idle;
+}
+
+static void cancel_queue(struct worker_pool *p)
+{
+        struct job *job;
+
+        pthread_mutex_lock(&p->mutex);
+        p->stopping = true;
+        while ((job = pop(&p->queue, &p->queue_tail))) {
+                job->result = -ECANCELED;
+                append(&p->finished_tail, job);
+        }
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->mutex);
+}
+
+struct worker_pool *worker_pool_free(struct worker_pool *p)
+{
+        usec_t deadline;
+
+        if (!p)
+                return NULL;
+        for (unsigned i = 0; i < p->n_workers; i++)
+                atomic_store(&p->workers[i]->stopping, true);
+        cancel_queue(p);
+        deadline = p->sys->ops->now(p->sys) + STOP_WAIT_USEC;
+        for (unsigned i = 0; i < p->n_workers; i++) {
+                struct worker *w = p->workers[i];
+
+                for (;;) {
+                        int expected = PHASE_CALLING;
+                        struct timespec nap = {.tv_nsec = 1000 * 1000};
+
+                        if (pthread_tryjoin_np(w->thread, NULL) == 0) {
+                                free(w);
+                                break;
+                        }
+                        if (p->sys->ops->now(p->sys) > deadline &&
+                            atomic_compare_exchange_strong(&w->phase, &expected, PHASE_LOST)) {
+                                struct job *job = w->job;
+
+                                atomic_fetch_add(&lost_threads, 1);
+                                pthread_detach(w->thread);
+                                job->ops->give_up(job);
+                                job->result = -ECANCELED;
+                                append(&p->finished_tail, job);
+                                break;
+                        }
+                        nanosleep(&nap, NULL);
+                }
+        }
+        p->n_workers = 0;
+        if (p->event_fd >= 0)
+                worker_pool_dispatch(p);
+        close_fd(p->event_fd);
+        pthread_cond_destroy(&p->wake);
+        pthread_mutex_destroy(&p->mutex);
+        free(p);
+        return NULL;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.h: the pool of scanner threads.
+ *
+ * Whatever can block on another process runs here, as a job. Jobs are taken in order. A thread that hangs in a guarded
+ * call (guard.h) for longer than LIMIT_SCAN_CALL_USEC is given up: the job is told so, and another thread runs it
+ * on from there. Lost threads are replaced until LIMIT_STUCK_THREADS of them are lost at one time; one that comes back at last ends quietly.
+ *
+ * The pool belongs to one thread, its owner, which alone calls the functions below; `done` and `give_up` run in it.
+ */
+#ifndef CAPD_MEASURE_WORKER_H
+#define CAPD_MEASURE_WORKER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "capd/base/sys.h"
+#include "capd/measure/guard.h"
+
+struct job;
+
+struct job_ops {
+        /* In a scanner thread; called again in another one after give_up(). Its value goes to done(). */
+        int (*run)(struct job *job, struct guard *guard);
+        /* The thread that ran the job is lost: mark what it is stuck on. Returns the process's pid, for the log. */
+        pid_t (*give_up)(struct job *job);
+        /* The job is the owner's again: take the result and free it. -EBUSY: no thread is left to run it; -ECANCELED: stopping. */
+        void (*done)(struct job *job, int result);
+};
+
+/* The first member of every job's own struct. */
+struct job {
+        const struct job_ops *ops;
+        struct job *next; /* private to worker.c */
+        int result;
+};
+
+struct worker_pool;
+
+/* Starts `threads` of them. 0 or a negative errno. */
+int worker_pool_new(const struct sys *sys, unsigned threads, struct worker_pool **ret);
+/* Tells running jobs to stop, waits for at most a second for them, calls done() for every job and frees the pool. */
+struct worker_pool *worker_pool_free(struct worker_pool *p);
+DEFINE_CLEANUP(struct worker_pool *, worker_pool_free)
+
+void worker_pool_submit(struct worker_pool *p, struct job *job);
+/* Readable when a job is done: then call worker_pool_dispatch(), which calls done() of each. */
+int worker_pool_fd(const struct worker_pool *p);
+void worker_pool_dispatch(struct worker_pool *p);
+/* Gives up threads that hang. Returns how many were; to be called at least once a second while jobs run. */
+unsigned worker_pool_check(struct worker_pool *p);
+bool worker_pool_idle(const struct worker_pool *p);
+/* Threads lost and not come back yet, in this process. */
+unsigned worker_lost_threads(void);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * decide.h: policy, samples, host memory and the time in; a plan out. Pure.
+ *
+ * States, watermarks, back-off and the time of the next look are decided here and nowhere else. The engine keeps one
+ * `struct decide_memory` for each group, hands in what it knows at every tick and after every count and act, and does
+ * what the verdict says: count the group exactly, act on it, or nothing until `next_look`.
+ */
+#ifndef CAPD_POLICY_DECIDE_H
+#define CAPD_POLICY_DECIDE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "capd/policy/policy.h"
+#include "capd/sample.h"
+
+/* A group's settings as they apply now: its section's, with percentages resolved and a temporary cap applied. Bytes. */
+struct decide_settings {
+        bool has_cap;
+        uint64_t cap;
+        uint64_t low; /* enforcement stops there */
+        enum action action;
+        uint64_t reclaim_rate;       /* bytes a second, 0 unlimited */
+        uint32_t pressure_threshold; /* basis points of host memory in use; 0 always */
+        bool paused;
+        bool dry_run;
+};
+
+void decide_settings_from(const struct policy *p, const struct policy_section *s, uint64_t host_total,
+                          struct decide_settings *ret);
+/* low for another cap than the section's, for a temporary one. */
+uint64_t decide_low_watermark(const struct policy_section *s, uint64_t cap);
+
+/* CPU time for exact counts of groups that are under their caps: all groups draw on one budget. All zero at the beginning. */
+struct decide_budget {
+        double usec;        /* may go below zero by one count: no group is too large to be counted ever */
+        usec_t refilled_at; /* 0: full */
+};
+
+/* What decide() remembers of a group from one call to the next. All zero at the beginning. */
+struct decide_memory {
+        enum group_state state;
+        usec_t state_since;
+        char reason[256];
+
+        /* growth */
+        usec_t grown_at;
+        uint64_t grown_from; /* resident (or the bound looked at) then */
+        double trend;        /* bytes a second, smoothed */
+
+        /* back-off after acts that did not help */
+        unsigned failures;    /* in a row */
+        usec_t retry_at;      /* not acted on before; 0 free */
+        uint64_t working_set; /* inferred when thrashing, 0 unknown */
+
+        /* ReclaimRate= */
+        double tokens; /* bytes that may be paged out now */
+        usec_t tokens_at;
+
+        usec_t last_act_ended;  /* the act already judged */
+        uint64_t last_unmapped; /* by it */
+        unsigned came_back;     /* acts in a row whose work came straight back */
+        bool had_swap;
+};
+
+/* What is known of the group now. */
+struct decide_facts {
+        const struct group_sample *sample;
+        const struct act_result *last_act; /* NULL: none since the group exists */
+        uint64_t resident_before;          /* exact counts around last_act; SIZE_UNKNOWN if there is none */
+        uint64_t resident_after;
+        bool forced;    /* capctl enforce: whatever back-off and the threshold say, and down to the low watermark */
+        bool can_count; /* page frames can be seen */
+        const char *cannot_act; /* NULL, or why acting is impossible on this host */
+};
+
+struct decide_verdict {
+        bool count;       /* count exactly, now */
+        bool act;         /* page out */
+        uint64_t goal;    /* bytes to bring down */
+        bool swap;        /* anonymous memory can go */
+        usec_t next_look; /* at the latest */
+        bool state_changed;
+};
+
+/*
+ * Judges one group. Never fails. Not to be called for a group while a count or an act on it is running: what it would
+ * judge is about to change.
+ */
+void decide(const struct policy_daemon *daemon, const struct decide_settings *settings,
+            const struct decide_facts *facts, const struct host_memory *host, usec_t now, struct decide_budget *budget,
+            struct decide_memory *memory, struct decide_verdict *ret);
+
+/*
+ * What to show of a sample: the last exact count, unless the cheap bounds of a later look prove it outdated, and then the
+ * bound that does. Copies *s to *ret with resident and quality set accordingly.
+ */
+void decide_presentable(const struct group_sample *s, struct group_sample *ret);
+
+#endif
