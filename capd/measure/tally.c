@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+
+#include "capd/limits.h"
+#include "tally.h"
+#include "walk-internal.h"
+
+#define COUNTERS     128U /* in one chunk */
+#define COUNTER_BITS 7
+/* Counters apart by this many frames are still read together: an entry of kpagecount costs 60 ns in bulk, a call 400 ns and more. */
+#define COUNT_GAP 8U
+
+static const uint64_t empty_chunk[FRAMES_CHUNK_WORDS];
+
+static void set_clear(struct tally_set *s)
+{
+        frames_clear(&s->all);
+        frames_clear(&s->fresh);
+}
+
+void tally_done(struct tally *t)
+{
+        set_clear(&t->resident);
+        set_clear(&t->hugetlb);
+        set_clear(&t->swap);
+        frames_clear(&t->counts);
+        frames_clear(&t->touched);
+        free(t->again);
+        t->again = NULL;
+        t->n_again = t->again_allocated = 0;
+}
+
+/* Puts n numbers into a set: how many were new, or -ENOMEM. This loop and the kernel's own are what a count costs. */
+static ssize_t add_run(struct tally_set *s, const uint64_t *pages, size_t n)
+{
+        const uint64_t *all = NULL;
+        uint64_t *fresh = NULL, key = UINT64_MAX;
+        ssize_t added = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                uint64_t number = pages[i] & PAGE_NUMBER_MASK;
+                uint64_t bit = UINT64_C(1) << (number & 63);
+                size_t word = number >> 6 & (FRAMES_CHUNK_WORDS - 1);
+
+                if (number >> FRAMES_CHUNK_BITS != key) {
+                        key = number >> FRAMES_CHUNK_BITS;
+                        all = frames_chunk(&s->all, key);
+                        if (!all)
+                                all = empty_chunk;
+                        fresh = frames_chunk(&s->fresh, key);
+                }
+                if (all[word] & bit)
+                        continue;
+                if (!fresh) {
+                        fresh = frames_chunk_add(&s->fresh, key);
+                        if (!fresh)
+                                return -ENOMEM;
+                }
+                added += !(fresh[word] & bit);
+                fresh[word] |= bit;
+        }
+        return added;
+}
+
+static int note_again(struct tally *t, uint64_t frame)
+{
+        /* beyond the limit a mapping is left out of the count, so that a page may look shared which is private: never the other way */
+        if (t->n_again == LIMIT_ROLLBACK_FRAMES)
+                return 0;
+        if (t->n_again == t->again_allocated) {
+                size_t n = t->again_allocated ? t->again_allocated * 2 : 256;
+                uint64_t *again = reallocarray(t->again, n, sizeof(*again));
+
+                if (!again)
+                        return -ENOMEM;
+                t->again = again;
+                t->again_allocated = n;
+        }
+        t->again[t->n_again++] = frame;
+        return 0;
+}
+
+static int touch_run(struct tally *t, const uint64_t *pages, size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                int r = frames_add(&t->touched, pages[i] & PAGE_NUMBER_MASK);
+
+                if (r == 0)
+                        r = note_again(t, pages[i] & PAGE_NUMBER_MASK);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int tally_add(struct tally *t, const uint64_t *pages, size_t n)
+{
+        for (size_t i = 0, end; i < n; i = end) {
+                uint64_t flags = pages[i] & ~PAGE_NUMBER_MASK;
+                ssize_t added;
+                int r;
+
+                for (end = i + 1; end < n && (pages[end] & ~PAGE_NUMBER_MASK) == flags; end++)
+                        ;
+                if (flags & PAGE_PRESENT) {
+                        added = add_run(&t->resident, pages + i, end - i);
+                        if (added < 0)
+                                return (int)added;
+                        t->fresh_kinds[TALLY_KIND(flags)] += (uint64_t)added;
+                        t->fresh_mapped += end - i;
+                        if (t->want_counts && !(flags & PAGE_EXCLUSIVE)) {
+                                r = touch_run(t, pages + i, end - i);
+                                if (r < 0)
+                                        return r;
+                        }
+                } else if (flags & (PAGE_HUGETLB | PAGE_SWAPPED)) {
+                        added = add_run(flags & PAGE_HUGETLB ? &t->hugetlb : &t->swap, pages + i, end - i);
+                        if (added < 0)
+                                return (int)added;
+                }
+        }
+        return 0;
+}
+
+static uint32_t *counters_of(struct frames *counts, uint64_t frame)
+{
+        return (uint32_t *)frames_chunk_add(counts, frame >> COUNTER_BITS);
+}
+
+static int count_mapping(struct tally *t, uint64_t frame)
+{
+        uint32_t *counters = counters_of(&t->counts, frame);
+
+        if (!counters)
+                return -ENOMEM;
+        counters[frame & (COUNTERS - 1)]++;
+        return 0;
+}
+
+static int commit_counts(struct tally *t)
+{
+        uint64_t key, *words;
+        int r;
+
+        for (size_t i = 0; frames_next_chunk(&t->touched, &i, &key, &words);)
+                for (uint64_t w = 0; w < FRAMES_CHUNK_WORDS; w++)
+                        for (uint64_t bits = words[w]; bits; bits &= bits - 1) {
+                                r = count_mapping(t,
+                                                  key << FRAMES_CHUNK_BITS | w << 6 | (uint64_t)__builtin_ctzll(bits));
+                                if (r < 0)
+                                        return r;
+                        }
+        for (size_t i = 0; i < t->n_again; i++) {
+                r = count_mapping(t, t->again[i]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int tally_commit(struct tally *t)
+{
+        int r;
+
+        /* in an order in which what was not reached is only missing from the figures */
+        r = frames_merge(&t->resident.all, &t->resident.fresh);
+        if (r >= 0)
+                r = frames_merge(&t->hugetlb.all, &t->hugetlb.fresh);
+        if (r >= 0)
+                r = frames_merge(&t->swap.all, &t->swap.fresh);
+        if (r >= 0)
+                r = commit_counts(t);
+        if (r >= 0) {
+                for (int i = 0; i < TALLY_KINDS; i++)
+                        t->kinds[i] += t->fresh_kinds[i];
+                t->mapped += t->fresh_mapped;
+                t->n_hugetlb = t->hugetlb.all.count;
+                t->n_swap = t->swap.all.count;
+        }
+        tally_discard(t);
+        return r;
+}
+
+void tally_discard(struct tally *t)
+{
+        frames_clear(&t->resident.fresh);
+        frames_clear(&t->hugetlb.fresh);
+        frames_clear(&t->swap.fresh);
+        frames_clear(&t->touched);
+        t->n_again = 0;
+        t->fresh_mapped = 0;
+        for (int i = 0; i < TALLY_KINDS; i++)
+                t->fresh_kinds[i] = 0;
+}
+
+uint64_t tally_kinds(const uint64_t kinds[static TALLY_KINDS], uint64_t bits)
+{
+        uint64_t mask = TALLY_KIND(bits), sum = 0;
+
+        for (uint64_t i = 0; i < TALLY_KINDS; i++)
+                if ((i & mask) == mask)
+                        sum += kinds[i];
+        return sum;
+}
+
+uint64_t tally_resident(const struct tally *t)
+{
+        return tally_kinds(t->kinds, 0);
+}
+
+uint32_t tally_mappings(const struct tally *t, uint64_t frame)
+{
+        const uint32_t *counters = (const uint32_t *)frames_chunk(&t->counts, frame >> COUNTER_BITS);
+        uint32_t n = counters ? counters[frame & (COUNTERS - 1)] : 0;
+
+        return MAX(n, 1U);
+}
+
+/* Of the counted frames [frame, frame + n): those that all their mappings in the group are all there are. */
+static int private_run(struct walk_context *c, const uint32_t *counters, uint64_t frame, size_t n, uint64_t *pages)
+{
+        uint64_t host[COUNTERS] = {};
+        size_t done = 0;
+
+        while (done < n * sizeof(uint64_t)) {
+                ssize_t r = c->sys->ops->pread(c->sys, c->kpagecount_fd, (char *)host + done,
+                                               n * sizeof(uint64_t) - done, frame * sizeof(uint64_t) + done);
+
+                if (r == -EINTR)
+                        continue;
+                if (r < 0)
+                        return (int)r;
+                if (r == 0 || r % sizeof(uint64_t) != 0)
+                        return -EIO;
+                done += (size_t)r;
+        }
+        for (size_t i = 0; i < n; i++)
+                *pages += counters[i] > 0 && host[i] <= counters[i];
+        return 0;
+}
+
+int tally_private(struct tally *t, struct walk_context *c, uint64_t *ret_pages)
+{
+        uint64_t pages = tally_kinds(t->kinds, PAGE_EXCLUSIVE), key, *words;
+
+        if (c->kpagecount_fd < 0)
+                return -EOPNOTSUPP;
+        for (size_t slot = 0; frames_next_chunk(&t->counts, &slot, &key, &words);) {
+                const uint32_t *counters = (const uint32_t *)words;
+
+                for (size_t first = 0, end; first < COUNTERS; first = end) {
+                        size_t last = first;
+                        int r;
+
+                        if (counters[first] == 0) {
+                                end = first + 1;
+                                continue;
+                        }
+                        for (end = first + 1; end < COUNTERS && end - last <= COUNT_GAP; end++)
+                                if (counters[end] > 0)
+                                        last = end;
+                        r = private_run(c, counters + first, (key << COUNTER_BITS) + first, last - first + 1, &pages);
+                        if (r < 0)
+                                return r;
+                }
+        }
+        /* a page that stopped being exclusive while the group was walked may have been seen both ways */
+        *ret_pages = MIN(pages, tally_resident(t));
+        return 0;
+}

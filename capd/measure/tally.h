@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tally.h: the pages of one group, each once. Private to measure/.
+ *
+ * What the process being walked adds is kept apart until its walk has proved good: then it is committed, else discarded as if
+ * it had never been there. So a process that ends in the middle leaves no trace, at the price of one bit for each page it had alone.
+ */
+#ifndef CAPD_MEASURE_TALLY_H
+#define CAPD_MEASURE_TALLY_H
+
+#include "capd/measure/walk.h"
+#include "capd/sample.h"
+#include "frames.h"
+
+/* Pages by the flag bits that say of which kind they are and whether they are exclusive. */
+#define TALLY_KIND_SHIFT 57
+#define TALLY_KIND(page) ((page) >> TALLY_KIND_SHIFT & 15)
+#define TALLY_KINDS      16
+
+struct tally_set {
+        struct frames all, fresh; /* committed; of the process being walked and not among the committed */
+};
+
+struct tally {
+        struct tally_set resident, hugetlb, swap;
+        uint64_t kinds[TALLY_KINDS], fresh_kinds[TALLY_KINDS]; /* distinct resident pages */
+        uint64_t n_hugetlb, n_swap;                            /* distinct, committed */
+        uint64_t mapped, fresh_mapped;                         /* entries */
+
+        /*
+         * Mappings of each frame that is not exclusive, where they are wanted. Chunks of 128 counters of 32 bits, under the key
+         * frame / 128. Those of the process being walked: one for each frame in `touched`, and one more for each time it is in `again`.
+         */
+        bool want_counts;
+        struct frames counts;
+        struct frames touched;
+        uint64_t *again;
+        size_t n_again, again_allocated;
+};
+
+void tally_done(struct tally *t);
+
+/* Takes pages of the process being walked. 0 or -ENOMEM. */
+int tally_add(struct tally *t, const uint64_t *pages, size_t n);
+/* 0, or -ENOMEM: the tally then is at most what it should be. */
+int tally_commit(struct tally *t);
+void tally_discard(struct tally *t);
+
+uint64_t tally_resident(const struct tally *t); /* pages */
+/* Pages among those of a kind; `bits` of enum are PAGE_ANON, PAGE_FILE, PAGE_SHMEM, PAGE_EXCLUSIVE: all of them must be set. */
+uint64_t tally_kinds(const uint64_t kinds[static TALLY_KINDS], uint64_t bits);
+/* Mappings of a frame inside the group: 1 for one that is in no counter, as exclusive frames are. */
+uint32_t tally_mappings(const struct tally *t, uint64_t frame);
+/* Pages that nobody outside the group maps, by /proc/kpagecount. 0 or a negative errno. */
+int tally_private(struct tally *t, struct walk_context *c, uint64_t *ret_pages);
+
+#endif
