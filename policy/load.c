@@ -259,9 +259,11 @@ static int unknown_key(struct loader *l, unsigned line, const char *section, con
                         names[n++] = policy_keys[i].name;
         names[n] = NULL;
         nearest = text_nearest(key, names);
-        if (nearest)
+        if (nearest) {
+                state->bad |= 1U << key_find(section, nearest);
                 return problem(l, line, "unknown key '%s' in a [%s] section, did you mean '%s'?", key, section,
                                nearest);
+        }
         return problem(l, line, "unknown key '%s' in a [%s] section: capd.conf(5) lists what there is", key, section);
 }
 
