@@ -383,12 +383,19 @@ static void decide_over(struct decision *d)
                 consider_count(d);
                 return;
         }
-        if (!d->fresh && d->facts->sample->quality != QUALITY_BOUND_LOWER) {
+        if (!d->facts->can_count) {
+                enter_state(d, STATE_OVER, "over its cap, but page frames cannot be seen: nothing can be paged out");
+                return;
+        }
+        if (!d->fresh) {
                 /* how much must go is not known yet: not a matter of the budget, the group is over its cap */
-                d->verdict->count = d->facts->can_count;
-                if (!d->facts->can_count)
-                        enter_state(d, STATE_UNKNOWN,
-                                    "page frames cannot be seen, so nothing can be counted or paged out");
+                d->verdict->count = true;
+                return;
+        }
+        if (d->facts->sample->resident <= d->settings->low) {
+                back_off(d);
+                enter_state(d, STATE_UNENFORCEABLE, "over its cap, but %u of its processes could not be read",
+                            d->facts->sample->unread);
                 return;
         }
         act(d);
