@@ -133,7 +133,7 @@ void groups_free(struct engine *e);
 void membership_refresh(struct engine *e);
 void membership_forget(struct process *p, void *userdata);
 bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time);
-void quarantine_add(struct engine *e, pid_t pid, uint64_t start_time);
+void quarantine_add(struct engine *e, pid_t pid); /* and logs it */
 unsigned quarantine_size(struct engine *e);
 
 /* jobs.c: counts and acts on the pool */

@@ -34,15 +34,11 @@ static int explain_run(struct job *job, struct guard *guard)
         return count_run(((struct explain_job *)job)->count, guard);
 }
 
-static pid_t explain_give_up(struct job *job)
+static void explain_give_up(struct job *job)
 {
         struct explain_job *x = (struct explain_job *)job;
-        pid_t pid = count_give_up_current(x->count);
-        const struct process *p = process_table_find(x->engine->table, pid);
 
-        if (p)
-                quarantine_add(x->engine, pid, p->facts.start_time);
-        return pid;
+        quarantine_add(x->engine, count_give_up_current(x->count));
 }
 
 static void fill_process(struct wire_process *w, const struct process_sample *s)

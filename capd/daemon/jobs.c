@@ -87,15 +87,11 @@ static int count_job_run(struct job *job, struct guard *guard)
         return count_run(((struct count_job *)job)->count, guard);
 }
 
-static pid_t count_job_give_up(struct job *job)
+static void count_job_give_up(struct job *job)
 {
         struct count_job *c = (struct count_job *)job;
-        pid_t pid = count_give_up_current(c->count);
-        const struct process *p = process_table_find(c->engine->table, pid);
 
-        if (p)
-                quarantine_add(c->engine, pid, p->facts.start_time);
-        return pid;
+        quarantine_add(c->engine, count_give_up_current(c->count));
 }
 
 static void remember_reference(struct group *g)
@@ -196,15 +192,11 @@ static int act_job_run(struct job *job, struct guard *guard)
         return pageout_run(((struct act_job *)job)->pageout, guard);
 }
 
-static pid_t act_job_give_up(struct job *job)
+static void act_job_give_up(struct job *job)
 {
         struct act_job *a = (struct act_job *)job;
-        pid_t pid = pageout_give_up_current(a->pageout);
-        const struct process *p = process_table_find(a->engine->table, pid);
 
-        if (p)
-                quarantine_add(a->engine, pid, p->facts.start_time);
-        return pid;
+        quarantine_add(a->engine, pageout_give_up_current(a->pageout));
 }
 
 static void record_act(struct group *g, const struct act_result *r)
@@ -348,13 +340,12 @@ static int cmdline_job_run(struct job *job, struct guard *guard)
         return 0;
 }
 
-static pid_t cmdline_job_give_up(struct job *job)
+static void cmdline_job_give_up(struct job *job)
 {
         struct cmdline_job *c = (struct cmdline_job *)job;
         const struct cmdline *item = &c->items[c->next++];
 
-        quarantine_add(c->engine, item->pid, item->start_time);
-        return item->pid;
+        quarantine_add(c->engine, item->pid);
 }
 
 static void cmdline_job_done(struct job *job, int result)

@@ -166,10 +166,17 @@ bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time)
         return false;
 }
 
-void quarantine_add(struct engine *e, pid_t pid, uint64_t start_time)
+void quarantine_add(struct engine *e, pid_t pid)
 {
+        const struct process *p = process_table_find(e->table, pid);
         usec_t now = e->sys.ops->now(&e->sys);
         struct quarantine *slot = &e->quarantine[0];
+        char wait[SIZE_TEXT_MAX];
+        uint64_t start_time;
+
+        if (!p)
+                return; /* it has ended meanwhile */
+        start_time = p->facts.start_time;
 
         for (size_t i = 0; i < QUARANTINE_SLOTS; i++) {
                 struct quarantine *q = &e->quarantine[i];
@@ -184,6 +191,8 @@ void quarantine_add(struct engine *e, pid_t pid, uint64_t start_time)
         if (slot->pid != pid || slot->start_time != start_time)
                 *slot = (struct quarantine){.pid = pid, .start_time = start_time};
         slot->until = now + MIN((usec_t)QUARANTINE_FIRST << MIN(slot->times, 10U), (usec_t)QUARANTINE_LAST);
+        log_warning("Process %d did not let itself be read within %llu s; it is left alone for %s", (int)pid,
+                    (unsigned long long)(LIMIT_SCAN_CALL_USEC / USEC_PER_SEC), format_time(wait, slot->until - now));
         slot->times++;
 }
 

@@ -236,17 +236,12 @@ static void give_up(struct worker_pool *p, unsigned i)
 {
         struct worker *w = p->workers[i];
         struct job *job = w->job;
-        pid_t pid;
-        int r = -EAGAIN;
 
         pthread_detach(w->thread);
         p->workers[i] = p->workers[--p->n_workers];
-        pid = job->ops->give_up(job);
-        if (atomic_fetch_add(&lost_threads, 1) + 1 <= LIMIT_STUCK_THREADS)
-                r = worker_start(p);
-        log_warning("Process %d did not let itself be read for %llu s; it is left alone for a while%s", (int)pid,
-                    (unsigned long long)(LIMIT_SCAN_CALL_USEC / USEC_PER_SEC),
-                    r < 0 ? " (and its scanner thread cannot be replaced)" : "");
+        job->ops->give_up(job);
+        if (atomic_fetch_add(&lost_threads, 1) + 1 <= LIMIT_STUCK_THREADS && worker_start(p) < 0)
+                log_debug("Cannot start another scanner thread, ignoring");
 
         pthread_mutex_lock(&p->mutex);
         p->n_running--;

@@ -22,8 +22,8 @@ struct job;
 struct job_ops {
         /* In a scanner thread; called again in another one after give_up(). Its value goes to done(). */
         int (*run)(struct job *job, struct guard *guard);
-        /* The thread that ran the job is lost: mark what it is stuck on. Returns the process's pid, for the log. */
-        pid_t (*give_up)(struct job *job);
+        /* The thread that ran the job is lost: mark what it is stuck on, and log it. */
+        void (*give_up)(struct job *job);
         /* The job is the owner's again: take the result and free it. -EBUSY: no thread is left to run it; -ECANCELED: stopping. */
         void (*done)(struct job *job, int result);
 };
