@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench-count.c: what a count costs, beside what one would do without capd.
+ *
+ *     bench-count count N PID…   N times in turn: libmeasure's exact count of the group, and a loop that opens and
+ *                                reads smaps_rollup of each process
+ *     bench-count statm N PID…   N times: open, read and close statm of each process
+ *
+ * Prints one line of JSON a repetition, times in microseconds of wall clock and of CPU.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "capd/base/sys.h"
+#include "capd/measure/count.h"
+#include "capd/measure/features.h"
+
+struct stopwatch {
+        struct timespec wall, cpu;
+};
+
+static double since(const struct timespec *from, clockid_t clock)
+{
+        struct timespec now;
+
+        clock_gettime(clock, &now);
+        return (double)(now.tv_sec - from->tv_sec) * 1e6 + (double)(now.tv_nsec - from->tv_nsec) / 1e3;
+}
+
+static void start(struct stopwatch *s)
+{
+        clock_gettime(CLOCK_MONOTONIC, &s->wall);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &s->cpu);
+}
+
+static _Noreturn void die(const char *what, int error)
+{
+        fprintf(stderr, "bench-count: %s: %s\n", what, strerror(error));
+        exit(1);
+}
+
+static ssize_t slurp(pid_t pid, const char *name, char *buf, size_t size)
+{
+        char path[64];
+        ssize_t n;
+        int fd;
+
+        snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                die(path, errno);
+        n = read(fd, buf, size - 1);
+        if (n < 0)
+                die(path, errno);
+        (void)close(fd);
+        buf[n] = 0;
+        return n;
+}
+
+/* Field 22 of /proc/PID/stat; the name in field 2 may hold spaces and parentheses. */
+static uint64_t start_time(pid_t pid)
+{
+        char buf[1024], *p;
+
+        slurp(pid, "stat", buf, sizeof(buf));
+        p = strrchr(buf, ')');
+        for (int field = 2; p && field < 22; field++)
+                p = strchr(p + 1, ' ');
+        return p ? strtoull(p + 1, NULL, 10) : 0;
+}
+
+static uint64_t count_once(const struct sys *sys, const struct features *features, const pid_t *pids, size_t n,
+                           double *ret_wall, double *ret_cpu)
+{
+        _cleanup_(count_freep) struct count *c = NULL;
+        struct group_sample sample = {0};
+        struct stopwatch watch;
+        uint32_t group;
+        int r;
+
+        start(&watch);
+        r = count_new(sys, features, 0, &c);
+        if (r < 0)
+                die("count_new", -r);
+        r = count_add_group(c);
+        if (r < 0)
+                die("count_add_group", -r);
+        group = (uint32_t)r;
+        for (size_t i = 0; i < n; i++) {
+                r = count_add_process(c, pids[i], start_time(pids[i]), (uint64_t)pids[i], &group, 1);
+                if (r < 0)
+                        die("count_add_process", -r);
+        }
+        r = count_run(c, NULL);
+        if (r < 0)
+                die("count_run", -r);
+        count_group_result(c, group, &sample);
+        *ret_wall = since(&watch.wall, CLOCK_MONOTONIC);
+        *ret_cpu = since(&watch.cpu, CLOCK_PROCESS_CPUTIME_ID);
+        if (sample.quality != QUALITY_EXACT)
+                die("the count is not exact", EIO);
+        return sample.resident;
+}
+
+static uint64_t rollup_once(const pid_t *pids, size_t n, double *ret_wall, double *ret_cpu)
+{
+        struct stopwatch watch;
+        uint64_t pss = 0;
+        char buf[4096];
+
+        start(&watch);
+        for (size_t i = 0; i < n; i++) {
+                const char *p;
+
+                slurp(pids[i], "smaps_rollup", buf, sizeof(buf));
+                p = strstr(buf, "\nPss:");
+                pss += p ? strtoull(p + 5, NULL, 10) * 1024 : 0;
+        }
+        *ret_wall = since(&watch.wall, CLOCK_MONOTONIC);
+        *ret_cpu = since(&watch.cpu, CLOCK_PROCESS_CPUTIME_ID);
+        return pss;
+}
+
+int main(int argc, char **argv)
+{
+        static struct features features;
+        _cleanup_free_ pid_t *pids = NULL;
+        double wall, cpu, rollup_wall, rollup_cpu;
+        struct sys sys;
+        size_t n;
+        int r;
+
+        if (argc < 4) {
+                fprintf(stderr, "usage: bench-count count|statm REPETITIONS PID…\n");
+                return 2;
+        }
+        n = (size_t)argc - 3;
+        pids = calloc(n, sizeof(*pids));
+        if (!pids)
+                die("calloc", ENOMEM);
+        for (size_t i = 0; i < n; i++)
+                pids[i] = atoi(argv[i + 3]);
+        r = sys_init(&sys, NULL);
+        if (r < 0)
+                die("sys_init", -r);
+        r = features_probe(&sys, 65534, 65534, &features);
+        if (r < 0)
+                die("features_probe", -r);
+        for (int i = 0; i < atoi(argv[2]); i++) {
+                if (strcmp(argv[1], "count") == 0) {
+                        uint64_t resident = count_once(&sys, &features, pids, n, &wall, &cpu);
+                        uint64_t pss = rollup_once(pids, n, &rollup_wall, &rollup_cpu);
+
+                        printf("{\"count\":%.0f,\"count_cpu\":%.0f,\"rollup\":%.0f,\"rollup_cpu\":%.0f,"
+                               "\"resident\":%llu,\"pss\":%llu}\n",
+                               wall, cpu, rollup_wall, rollup_cpu, (unsigned long long)resident,
+                               (unsigned long long)pss);
+                } else {
+                        struct stopwatch watch;
+                        char buf[256];
+
+                        start(&watch);
+                        for (size_t k = 0; k < n; k++)
+                                slurp(pids[k], "statm", buf, sizeof(buf));
+                        printf("{\"statm\":%.1f,\"statm_cpu\":%.1f}\n", since(&watch.wall, CLOCK_MONOTONIC),
+                               since(&watch.cpu, CLOCK_PROCESS_CPUTIME_ID));
+                }
+                fflush(stdout);
+        }
+        sys_done(&sys);
+        return 0;
+}

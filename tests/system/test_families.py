@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""Groups of processes that share: each page once, however often it is mapped."""
+import os
+
+import harness
+from harness import MIB, PAGE, meminfo, rollup
+
+
+def pss_of(pids):
+    """The kernel's proportional sizes: over a group that shares with nobody outside they sum up to its memory."""
+    return sum(rollup(pid)["Pss"] for pid in pids)
+
+
+def count_family(t, p):
+    """Touches, counts, and compares with the kernel's PSS, which is exact but for rounding by process."""
+    t.equal(p.ask("touch")["ok"], True, "touch")
+    pss = pss_of(p.pids)
+    counted = t.measure(*p.pids)
+    t.equal(counted["quality"], "exact", "quality")
+    t.equal(counted["processes"], len(p.pids), "processes")
+    # PSS is cut to KiB for each process; the kernel may drop a cold page of code in between.
+    t.near(counted["resident"], pss, len(p.pids) * 4096 + 64 * PAGE, "resident against the sum of PSS")
+    return counted
+
+
+def test_parent_and_100_children(t):
+    """Issue list 1: a parent fills 100 MiB and forks 100 children."""
+    exe = t.executable_copy("family")
+    free = meminfo()["MemFree"]
+    p = t.workload("family", 100, 100, executable=exe)
+    counted = count_family(t, p)
+    t.check(counted["rss_sum"] > 10 * 1024 * MIB, f"rss_sum {counted['rss_sum']} is not over 10 GiB")
+    rss = sum(harness.vm(pid)["VmRSS"] for pid in p.pids)
+    t.near(counted["rss_sum"], rss, rss // 200, "rss_sum against the sum of VmRSS")
+    own = counted["anon"] - p.truth["anon"]
+    t.check(0 <= own, f"anon {counted['anon']} is less than what was filled")
+    t.near(counted["resident"], pss_of(p.pids), counted["resident"] // 100, "resident within 1 % of the truth")
+    # The children's own stacks and data pages, some 50 KiB each, and nothing else come on top.
+    t.near(counted["anon"], p.truth["anon"] + 100 * 12 * PAGE, p.truth["anon"] // 10, "anon against what was filled")
+    # What the host lost is that and the page tables and tasks of a hundred processes.
+    lost = free - meminfo()["MemFree"]
+    t.note(f"resident {counted['resident'] / MIB:.1f} MiB, rss_sum {counted['rss_sum'] / MIB:.0f} MiB, "
+           f"MemFree fell by {lost / MIB:.0f} MiB")
+    t.check(lost < 1024 * MIB, f"free memory of the host fell by {lost}: far more than the group holds")
+
+
+def test_family_that_overwrites_what_it_shares(t):
+    """Issue list 2: every RSS stays flat, resident grows from 100 to 400 MiB."""
+    exe = t.executable_copy("overwriter")
+    p = t.workload("family", 100, 3, executable=exe)
+    before = count_family(t, p)
+    rss_before = {pid: harness.vm(pid)["VmRSS"] for pid in p.pids}
+    t.near(before["resident"], 100 * MIB, 4 * MIB, "resident while all is shared")
+    for n in range(1, 5):
+        p.ask(f"overwrite {4 - n} {5 - n}")
+        counted = count_family(t, p)
+        # The last one writes into pages that are its own by now.
+        t.near(counted["resident"], (100 + 100 * min(n, 3)) * MIB, 4 * MIB, f"resident after {n} of four overwrote it")
+    for pid, rss in rss_before.items():
+        t.near(harness.vm(pid)["VmRSS"], rss, MIB, f"RSS of {pid} stays flat")
+    t.near(counted["rss_sum"], before["rss_sum"], MIB, "rss_sum stays flat")
+    t.equal(p.ask("verify")["bad"], 0, "bad pages")
+
+
+def test_status_and_explain_show_pages_that_stopped_being_shared(t):
+    exe = t.executable_copy("overwriter")
+    p = t.workload("family", 100, 3, executable=exe)
+    d = t.daemon(f"[Daemon]\nSampleInterval=1s\nExactInterval=2s\nCPUBudget=50%\n[Group family]\nExe={exe}\nCap=1000G\n"
+                 f"Action=observe\n")
+    first = d.wait_group("family", lambda g: g["quality"] == "exact", "an exact count")
+    t.near(first["resident"], 100 * MIB, 4 * MIB, "resident before")
+    t.check(first["rss_sum"] > 390 * MIB, f"rss_sum {first['rss_sum']}")
+    p.ask("overwrite")
+    after = d.wait_group("family", lambda g: g["resident"] and g["resident"] > 390 * MIB, "status to show the growth")
+    t.near(after["resident"], 400 * MIB, 6 * MIB, "resident after")
+    t.near(after["rss_sum"], first["rss_sum"], 2 * MIB, "rss_sum stays flat")
+    text = d.ctl("explain", "family").stdout
+    t.check("shared" in text and "stopped" in text, f"explain does not say that pages stopped being shared:\n{text}")
+
+
+def shared_pair(t, path):
+    """Two groups of two, 16 MiB private each, that map one file of 64 MiB. Each group has an executable of its own."""
+    t.cleanup(lambda: os.path.exists(path) and os.unlink(path))
+    groups = []
+    for name in ("left", "right"):
+        exe = t.executable_copy(name)
+        groups.append([t.workload("member", 16, path, 64, comm=name, executable=exe) for _ in range(2)])
+    for p in groups[0] + groups[1]:
+        p.ask("touch")
+    return groups
+
+
+def test_two_groups_sharing_a_segment(t):
+    """Issue list 3: the segment is in each group once, and private to neither."""
+    groups = shared_pair(t, f"/dev/shm/capd-test-{os.getpid()}")
+    alone = []
+    for group in groups:
+        counted = t.measure(*[p.pid for p in group], columns=harness.ALL_COLUMNS)
+        alone.append(counted)
+        t.equal(counted["shmem"], 64 * MIB, "shmem")
+        t.near(counted["anon"], 32 * MIB, MIB, "anon")
+        t.equal(counted["shared"], 64 * MIB, "shared: the segment and nothing else")
+        t.equal(counted["private"], counted["resident"] - 64 * MIB, "private")
+        # The segment has four mappings, two of them outside: half of it is in the group's PSS.
+        pss = pss_of([p.pid for p in group])
+        t.near(counted["private"] + 32 * MIB, pss, MIB, "private and half of the segment, against PSS")
+    both = t.measure(*[p.pid for group in groups for p in group], columns=harness.ALL_COLUMNS)
+    t.equal(both["resident"], alone[0]["resident"] + alone[1]["resident"] - 64 * MIB, "resident of both together")
+    t.equal(both["shared"], 0, "shared with nobody once both groups are one")
+    t.equal(both["private"], both["resident"], "private of both together")
+
+
+def test_overlapping_groups(t):
+    """A process in two groups is counted in both, and one walk serves both."""
+    groups = shared_pair(t, f"/dev/shm/capd-test-{os.getpid()}")
+    left, right = (f"{t.tmp}/left", f"{t.tmp}/right")
+    d = t.daemon("[Daemon]\nSampleInterval=1s\nExactInterval=2s\nCPUBudget=50%\n"
+                 f"[Group a]\nExe={left}\nCap=1G\nAction=observe\n"
+                 f"[Group b]\nExe={right}\nCap=1G\nAction=observe\n"
+                 f"[Group both]\nExe={left} {right}\nCap=1G\nAction=observe\n")
+
+    def exact():
+        found = d.groups()
+        return found if {"a", "b", "both"} <= set(found) and all(
+            g["quality"] == "exact" and g["resident"] and g["shmem"] == 64 * MIB for g in found.values()) else None
+    for p in groups[0] + groups[1]:
+        p.ask("touch")
+    found = t.wait(exact, "exact counts of all three groups")
+    for name, pids in (("a", groups[0]), ("b", groups[1]), ("both", groups[0] + groups[1])):
+        t.equal(found[name]["processes"], len(pids), f"processes of {name}")
+        wanted = 16 * MIB * len(pids) + 64 * MIB
+        t.near(found[name]["resident"], wanted, 4 * MIB, f"resident of {name}")
+    t.near(found["both"]["resident"], found["a"]["resident"] + found["b"]["resident"] - 64 * MIB, MIB,
+           "both against its parts")
+
+
+def test_what_ps_says_adds_up(t):
+    exe = t.executable_copy("family")
+    p = t.workload("family", 40, 3, executable=exe)
+    d = t.daemon(f"[Daemon]\nSampleInterval=1s\n[Group family]\nExe={exe}\nCap=1G\nAction=observe\n")
+    d.wait_group("family", lambda g: g["processes"] == 4, "four processes")
+    p.ask("touch")
+    processes = harness.json.loads(d.ctl("ps", "-J", "family").stdout)["processes"]
+    t.equal(sorted(x["pid"] for x in processes), sorted(p.pids), "processes of ps")
+    for x in processes:
+        t.near(x["rss"], harness.vm(x["pid"])["VmRSS"], MIB, f"rss of {x['pid']}")
+
+
+def test_host_gets_back_what_private_says(t):
+    """`private` is what the host has again after the group ends."""
+    exe = t.executable_copy("goes")
+    p = t.workload("family", 300, 2, executable=exe)
+    p.ask("overwrite 1 2")
+    p.ask("touch")
+    counted = t.measure(*p.pids, columns=harness.ALL_COLUMNS)
+    t.near(counted["private"], 600 * MIB, 8 * MIB, "private")
+    before = meminfo()["MemFree"]
+    p.end()
+    t.wait(lambda: all(harness.start_time(pid) is None or harness.state(pid) == "Z" for pid in p.pids), "all to end")
+    # Other programs run at the same time; the kernel keeps lists of free pages by CPU.
+    t.wait(lambda: abs(meminfo()["MemFree"] - before - counted["private"]) < 100 * MIB,
+           f"MemFree to rise by about {counted['private']} bytes", 30)
