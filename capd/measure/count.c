@@ -284,20 +284,33 @@ struct found {
         uint64_t pss;
 };
 
-static void found_add(struct found *f, const uint64_t *pages, size_t n)
+static void found_add(struct found *f, uint64_t page, size_t n)
 {
-        for (size_t i = 0, end; i < n; i = end) {
-                uint64_t flags = pages[i] & ~PAGE_NUMBER_MASK;
+        if (page & PAGE_PRESENT)
+                f->kinds[TALLY_KIND(page)] += n;
+        else if (page & PAGE_HUGETLB)
+                f->hugetlb += n;
+        else if (page & PAGE_SWAPPED)
+                f->swap += n;
+}
 
-                for (end = i + 1; end < n && (pages[end] & ~PAGE_NUMBER_MASK) == flags; end++)
-                        ;
-                if (flags & PAGE_PRESENT)
-                        f->kinds[TALLY_KIND(flags)] += end - i;
-                else if (flags & PAGE_HUGETLB)
-                        f->hugetlb += end - i;
-                else if (flags & PAGE_SWAPPED)
-                        f->swap += end - i;
+static int take_chunk(struct count *c, const struct space *s, const struct walk_chunk *chunk, struct found *f)
+{
+        for (size_t i = 0, n; i < chunk->n; i += n) {
+                const uint64_t *pages = chunk->pages + i;
+
+                n = tally_run(pages, chunk->n - i);
+                if (pages[0] == 0)
+                        continue;
+                found_add(f, pages[0], n);
+                for (size_t k = 0; k < s->n_groups; k++) {
+                        int r = tally_add(&c->groups[s->groups[k]].tally, pages, n);
+
+                        if (r < 0)
+                                return r;
+                }
         }
+        return 0;
 }
 
 /* Walks one process into the fresh parts of its groups' tallies. 0, or a negative errno; nothing of the count is touched if x->lost. */
@@ -313,12 +326,9 @@ static int walk_first(struct count *c, struct walk_context *x, struct guard *gua
         if (r < 0)
                 return r;
         while ((r = walk_next(w, &chunk)) > 0) {
-                found_add(ret, chunk.pages, chunk.n);
-                for (size_t i = 0; i < s->n_groups; i++) {
-                        r = tally_add(&c->groups[s->groups[i]].tally, chunk.pages, chunk.n);
-                        if (r < 0)
-                                return r;
-                }
+                r = take_chunk(c, s, &chunk, ret);
+                if (r < 0)
+                        return r;
         }
         if (r == 0 && flags & COUNT_PSS)
                 r = read_pss(x, guard, w->pid, walk_dirfd(w), &ret->pss);

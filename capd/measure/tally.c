@@ -30,7 +30,22 @@ void tally_done(struct tally *t)
         t->n_again = t->again_allocated = 0;
 }
 
-/* Puts n numbers into a set: how many were new, or -ENOMEM. This loop and the kernel's own are what a count costs. */
+/* Whether 64 pages of one kind follow one another in memory, as those of a huge page do. */
+static inline bool is_word(const uint64_t *pages)
+{
+        uint64_t differs = 0;
+
+        if (pages[63] != pages[0] + 63)
+                return false;
+        for (uint64_t i = 0; i < 64; i++)
+                differs |= pages[i] ^ (pages[0] + i);
+        return differs == 0;
+}
+
+/*
+ * Puts n numbers (of pages with the same flags) into a set: how many were new, or -ENOMEM. This loop and the kernel's own are what a
+ * count costs.
+ */
 static ssize_t add_run(struct tally_set *s, const uint64_t *pages, size_t n)
 {
         const uint64_t *all = NULL;
@@ -39,7 +54,7 @@ static ssize_t add_run(struct tally_set *s, const uint64_t *pages, size_t n)
 
         for (size_t i = 0; i < n; i++) {
                 uint64_t number = pages[i] & PAGE_NUMBER_MASK;
-                uint64_t bit = UINT64_C(1) << (number & 63);
+                uint64_t bits = UINT64_C(1) << (number & 63);
                 size_t word = number >> 6 & (FRAMES_CHUNK_WORDS - 1);
 
                 if (number >> FRAMES_CHUNK_BITS != key) {
@@ -49,15 +64,20 @@ static ssize_t add_run(struct tally_set *s, const uint64_t *pages, size_t n)
                                 all = empty_chunk;
                         fresh = frames_chunk(&s->fresh, key);
                 }
-                if (all[word] & bit)
+                if (bits == 1 && n - i >= 64 && is_word(pages + i)) {
+                        bits = ~UINT64_C(0);
+                        i += 63;
+                }
+                bits &= ~all[word];
+                if (bits == 0)
                         continue;
                 if (!fresh) {
                         fresh = frames_chunk_add(&s->fresh, key);
                         if (!fresh)
                                 return -ENOMEM;
                 }
-                added += !(fresh[word] & bit);
-                fresh[word] |= bit;
+                added += __builtin_popcountll(bits & ~fresh[word]);
+                fresh[word] |= bits;
         }
         return added;
 }
@@ -93,31 +113,44 @@ static int touch_run(struct tally *t, const uint64_t *pages, size_t n)
         return 0;
 }
 
+/* Entries compared at a time: a loop over a fixed number without branches is fast. */
+#define BLOCK 8U
+
+size_t tally_run(const uint64_t *pages, size_t n)
+{
+        uint64_t flags = pages[0] & ~PAGE_NUMBER_MASK;
+        size_t end = 1;
+
+        while (n - end >= BLOCK) {
+                uint64_t differs = 0;
+
+                for (size_t i = 0; i < BLOCK; i++)
+                        differs |= pages[end + i] ^ flags;
+                if (differs & ~PAGE_NUMBER_MASK)
+                        break;
+                end += BLOCK;
+        }
+        while (end < n && (pages[end] & ~PAGE_NUMBER_MASK) == flags)
+                end++;
+        return end;
+}
+
 int tally_add(struct tally *t, const uint64_t *pages, size_t n)
 {
-        for (size_t i = 0, end; i < n; i = end) {
-                uint64_t flags = pages[i] & ~PAGE_NUMBER_MASK;
-                ssize_t added;
-                int r;
+        uint64_t flags = pages[0] & ~PAGE_NUMBER_MASK;
+        ssize_t added;
 
-                for (end = i + 1; end < n && (pages[end] & ~PAGE_NUMBER_MASK) == flags; end++)
-                        ;
-                if (flags & PAGE_PRESENT) {
-                        added = add_run(&t->resident, pages + i, end - i);
-                        if (added < 0)
-                                return (int)added;
-                        t->fresh_kinds[TALLY_KIND(flags)] += (uint64_t)added;
-                        t->fresh_mapped += end - i;
-                        if (t->want_counts && !(flags & PAGE_EXCLUSIVE)) {
-                                r = touch_run(t, pages + i, end - i);
-                                if (r < 0)
-                                        return r;
-                        }
-                } else if (flags & (PAGE_HUGETLB | PAGE_SWAPPED)) {
-                        added = add_run(flags & PAGE_HUGETLB ? &t->hugetlb : &t->swap, pages + i, end - i);
-                        if (added < 0)
-                                return (int)added;
-                }
+        if (flags & PAGE_PRESENT) {
+                added = add_run(&t->resident, pages, n);
+                if (added < 0)
+                        return (int)added;
+                t->fresh_kinds[TALLY_KIND(flags)] += (uint64_t)added;
+                t->fresh_mapped += n;
+                return t->want_counts && !(flags & PAGE_EXCLUSIVE) ? touch_run(t, pages, n) : 0;
+        }
+        if (flags & (PAGE_HUGETLB | PAGE_SWAPPED)) {
+                added = add_run(flags & PAGE_HUGETLB ? &t->hugetlb : &t->swap, pages, n);
+                return added < 0 ? (int)added : 0;
         }
         return 0;
 }

@@ -40,7 +40,9 @@ struct tally {
 
 void tally_done(struct tally *t);
 
-/* Takes pages of the process being walked. 0 or -ENOMEM. */
+/* How many pages from the first on (n at least 1) are of the same kind: have the same flags. */
+size_t tally_run(const uint64_t *pages, size_t n);
+/* Takes pages of one kind of the process being walked. 0 or -ENOMEM. */
 int tally_add(struct tally *t, const uint64_t *pages, size_t n);
 /* 0, or -ENOMEM: the tally then is at most what it should be. */
 int tally_commit(struct tally *t);

@@ -31,8 +31,11 @@ struct process {
         /* private to table.c behind this line */
         struct process *next;
         int statm_fd;
+        bool gone;      /* its descriptor said so; leaves the table at the next refresh, whoever has its number then */
+        bool mm_shared; /* another process had the same mm: looked at again at every refresh, as a vfork(2) ends in an exec */
+        uint64_t mm_rank; /* order among processes of one mm_key, by kcmp(2) */
         uint64_t seen;
-        uint64_t mm_key[4];
+        uint64_t mm_key[3]; /* places of code and stack: equal for all that share an mm, and for a fork family */
 };
 
 struct process_table;
@@ -48,7 +51,9 @@ void process_table_set_facts(struct process_table *t,
  * Lists /proc: ended processes leave the table (`on_gone` is called for each, may be NULL), new ones enter with their
  * attributes read; those whose attributes are older than `max_age` are read again (an exec, a change of user or of
  * cgroup sets `changed`). Kernel threads and zombies are kept, with their flag, so that they are not read again and again.
- * Returns the number of processes, or a negative errno if /proc cannot be listed (the table is then as before).
+ * Returns the number of processes, or a negative errno: if /proc cannot be listed (the table is then as before), or -ENOMEM,
+ * -EMFILE, -ENFILE if some process could not be read for want of these (the rest of the table is fresh, and that process is
+ * tried again at the next refresh).
  */
 int process_table_refresh(struct process_table *t, usec_t now, usec_t max_age,
                           void (*on_gone)(struct process *p, void *userdata), void *userdata);

@@ -37,7 +37,7 @@ struct walk;
 struct walk_vma {
         uint64_t start, end;
         uint64_t offset;        /* in the object, bytes */
-        uint64_t device, inode; /* inode 0: none */
+        uint64_t device, inode; /* device: major << 32 | minor; inode 0: none */
         bool readable, writable, executable, shared;
 };
 
