@@ -45,6 +45,8 @@ struct client {
         usec_t unread_since; /* an answer waits to be read since then; 0 none does */
 };
 
+/* Never flushes: sd_bus_flush() waits for the client, be it for the end of its authentication. What could be written
+ * without waiting has been. */
 static struct client *client_free(struct client *c)
 {
         if (!c)
@@ -69,7 +71,6 @@ void clients_free_all(struct front *f)
 
                 f->clients = c->next;
                 f->n_clients--;
-                sd_bus_flush(c->bus); /* does not wait: the connection is not blocking */
                 client_free(c);
         }
 }

@@ -102,6 +102,14 @@ static int take_body(struct msghdr *mh)
         return body;
 }
 
+/* Before sd_event_exit(): the exit handler of each attached bus would flush it, and so wait for the slowest client. */
+static int leave(struct front *f)
+{
+        pending_free_all(f);
+        clients_free_all(f);
+        return sd_event_exit(f->event, 0);
+}
+
 static int on_engine(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
         struct front *f = userdata;
@@ -120,13 +128,13 @@ static int on_engine(sd_event_source *s, int fd, uint32_t revents, void *userdat
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return 0;
         if (n <= 0)
-                return sd_event_exit(f->event, 0); /* the engine has gone, and nobody needs a front without it */
+                return leave(f); /* the engine has gone, and nobody needs a front without it */
         body = take_body(&mh);
         if ((size_t)n == sizeof(w) && !(mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
                 handle_message(f, &w, body);
         else if (front_may_log(f, LOG_BAD_ENGINE))
                 log_warning("The engine sent a message of %zd bytes, ignoring", n);
-        return f->stopping ? sd_event_exit(f->event, 0) : 0;
+        return f->stopping ? leave(f) : 0;
 }
 
 static int on_check(sd_event_source *s, uint64_t usec, void *userdata)
@@ -168,8 +176,8 @@ static int start(struct front *f)
 
 static void front_done(struct front *f)
 {
-        clients_free_all(f);
         pending_free_all(f);
+        clients_free_all(f);
         explain_done(f);
         snapshot_done(&f->snapshot);
         sd_event_source_disable_unref(f->listen_source);

@@ -230,12 +230,16 @@ void pending_forget_bus(struct front *f, sd_bus *bus)
                         p->call = sd_bus_message_unref(p->call);
 }
 
+/* Tells those who wait. */
 void pending_free_all(struct front *f)
 {
         while (f->pending) {
                 struct pending *p = f->pending;
 
                 unlink_pending(f, p);
+                if (p->call)
+                        (void)sd_bus_reply_method_errorf(p->call, BUS_ERROR_FAILED,
+                                                         "capd is stopping; nothing is known of the request");
                 pending_free(p);
         }
 }
