@@ -2,18 +2,21 @@
 /*
  * cgroup-names.c: the unit and the container that a cgroup's path tells of.
  *
- * Paths are read from the innermost component outwards, so that in a container on a node that is a container itself the inner one
- * is found. Spellings of containers (ID: 64 hexadecimal digits):
+ * Paths are read from the innermost component outwards, so that in a container on a node that is a container itself the
+ * inner one is found. Spellings of containers (ID: 64 hexadecimal digits):
  *
  *     Docker                /docker/ID, /system.slice/docker-ID.scope
- *     Podman                /machine.slice/libpod-ID.scope/container, /libpod_parent/libpod-ID, X.service/libpod-payload-ID
+ *     Podman                /machine.slice/libpod-ID.scope/container, /libpod_parent/libpod-ID,
+ *                           /system.slice/X.service/libpod-payload-ID
  *     containerd, nerdctl   /NAMESPACE/ID, /system.slice/nerdctl-ID.scope
- *     Kubernetes            /kubepods/burstable/podUID/ID, /kubepods.slice/…/cri-containerd-ID.scope, …/crio-ID.scope,
+ *     Kubernetes            /kubepods/burstable/podUID/ID, /kubepods.slice/…/cri-containerd-ID.scope,
+ *                           /kubepods.slice/…/crio-ID.scope,
  *                           /system.slice/containerd.service/kubepods-…-podUID.slice:cri-containerd:ID
  *     LXC                   /lxc/NAME, /lxc.payload/NAME, /lxc.payload.NAME
  *     systemd-nspawn        /machine.slice/machine-NAME.scope, /machine.slice/systemd-nspawn@NAME.service
  *
- * What watches over a container is not in it: …-conmon-ID (Podman, CRI-O), lxc.monitor.NAME, and nspawn's own "supervisor".
+ * What watches over a container is not in it: …-conmon-ID (Podman, CRI-O), lxc.monitor.NAME, and nspawn's own
+ * "supervisor".
  */
 #include <string.h>
 

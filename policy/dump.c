@@ -7,7 +7,8 @@
 #include "keys.h"
 #include "selectors.h"
 
-/* Room for a file's name in a comment: with the longest word of a value before it, the line stays below LIMIT_CONFIG_LINE_BYTES. */
+/* Room for a file's name in a comment: with the longest word of a value before it, the line stays below
+ * LIMIT_CONFIG_LINE_BYTES. */
 #define ORIGIN_BYTES 128U
 
 /* "FILE:LINE"; of a very long name the end, which tells most. */

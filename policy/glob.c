@@ -144,8 +144,8 @@ bool glob_match(const char *pattern, const char *text, size_t len)
                 }
                 if (!star)
                         return false;
-                /* Only the last star is ever tried again: what earlier ones took can stay as it is, because a later star
-                 * could take any difference. */
+                /* Only the last star is ever tried again: what earlier ones took can stay as it is, because a later
+                 * star could take any difference. */
                 resume += char_len(resume, (size_t)(end - resume));
                 text = resume;
                 p = star;

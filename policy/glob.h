@@ -2,11 +2,11 @@
 /*
  * glob.h: shell patterns over text that strangers choose.
  *
- * Not fnmatch(3): its result depends on the locale, it may allocate, it takes a malformed pattern silently for literal text,
- * and a process that names itself cleverly can make it slow. This one is linear in text times pattern at worst.
+ * Not fnmatch(3): its result depends on the locale, it may allocate, it takes a malformed pattern silently for literal
+ * text, and a process that names itself cleverly can make it slow. This one is linear in text times pattern at worst.
  *
- * `*` any text, `/` included; `?` one character; `[a-z]`, `[!a-z]` one character of (not of) an ASCII set; `\` takes the next
- * character as it is.
+ * `*` any text, `/` included; `?` one character; `[a-z]`, `[!a-z]` one character of (not of) an ASCII set; `\` takes
+ * the next character as it is.
  */
 #ifndef CAPD_POLICY_GLOB_H
 #define CAPD_POLICY_GLOB_H

@@ -2,16 +2,16 @@
 /*
  * ini-reader.c: the grammar of capd.conf(5), on top of inih without trusting it.
  *
- * inih (release 55, as distributions build it) changes meaning silently: a line over 199 bytes goes on as a new line, names of
- * sections and keys are cut at 49, a NUL ends the text, " ;" cuts a value, an indented line continues the value before, `:`
- * separates like `=`, and the handler learns no line number. So nothing it could misread ever reaches it: this reader takes
- * the text apart into statements and feeds each to inih in a form that has one reading only,
+ * inih (release 55, as distributions build it) changes meaning silently: a line over 199 bytes goes on as a new line,
+ * names of sections and keys are cut at 49, a NUL ends the text, " ;" cuts a value, an indented line continues the
+ * value before, `:` separates like `=`, and the handler learns no line number. So nothing it could misread ever reaches
+ * it: this reader takes the text apart into statements and feeds each to inih in a form that has one reading only,
  *
  *     [7]                   for the seventh statement, a section header
  *     Cap=8                 for the eighth, a key; the value stays here
  *
- * What the handler is given must be the statement that was fed last, else that statement is reported. What remains for inih is
- * the dispatch of keys to the handler; lengths, comments, continuation and line numbers are this file's.
+ * What the handler is given must be the statement that was fed last, else that statement is reported. What remains for
+ * inih is the dispatch of keys to the handler; lengths, comments, continuation and line numbers are this file's.
  */
 #include <errno.h>
 #include <ini.h>
@@ -131,8 +131,9 @@ static size_t find_comment(const char *s, size_t len, bool *quoted)
 }
 
 /*
- * Reads one logical line into r->buf: a physical line and, after a backslash, its continuation lines, joined by a blank, trimmed,
- * without comments. Returns false at the end. *ret_bad: something was reported and only the text's first character may be used.
+ * Reads one logical line into r->buf: a physical line and, after a backslash, its continuation lines, joined by a
+ * blank, trimmed, without comments. Returns false at the end. *ret_bad: something was reported and only the text's
+ * first character may be used.
  */
 static bool next_logical_line(struct reader *r, bool *ret_bad)
 {

@@ -9,8 +9,8 @@
 struct ini_events {
         /* `title`: the text between the brackets, trimmed; NULL for a header that was reported as unreadable */
         int (*section)(void *userdata, unsigned line, char *title);
-        /* `key` is made of [A-Za-z0-9_.-]; `value` is trimmed, comments removed, its quotes balanced and still there; both are NULL
-         * for a line that was reported as unreadable */
+        /* `key` is made of [A-Za-z0-9_.-]; `value` is trimmed, comments removed, its quotes balanced and still there;
+         * both are NULL for a line that was reported as unreadable */
         int (*key)(void *userdata, unsigned line, const char *key, const char *value);
         void *userdata;
 };

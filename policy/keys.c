@@ -17,8 +17,8 @@
 /*
  * section, name, default, type, field, smallest and largest value, words.
  *
- * The limits of times keep a typing error from turning the daemon into a load or into a corpse; CPUBudget= at 0 would mean that
- * no group is ever counted exactly.
+ * The limits of times keep a typing error from turning the daemon into a load or into a corpse; CPUBudget= at 0 would
+ * mean that no group is ever counted exactly.
  */
 #define KEYS(X)                                                                                                        \
         X("Daemon", "SampleInterval", "5s", key_time, D(sample_interval), 100 * MS, 3600 * S, NULL)                    \

@@ -2,7 +2,8 @@
 /*
  * keys.h: what is known about each key: where it may stand, its default, how its value is read, kept and written.
  *
- * keys.c holds the table; a new key is a line there, a field in policy.h and a paragraph in capd.conf(5). values.c holds the types.
+ * keys.c holds the table; a new key is a line there, a field in policy.h and a paragraph in capd.conf(5). values.c
+ * holds the types.
  */
 #ifndef CAPD_POLICY_KEYS_H
 #define CAPD_POLICY_KEYS_H

@@ -2,9 +2,9 @@
 /*
  * load.c: from texts to a policy.
  *
- * Every key is parsed where it is met, so that a bad value is reported even if a later file overrides it. A key is set by the last
- * file that names it; within one file, saying something twice is a mistake. What depends on several keys is checked at the end,
- * when nothing can override it any more.
+ * Every key is parsed where it is met, so that a bad value is reported even if a later file overrides it. A key is set
+ * by the last file that names it; within one file, saying something twice is a mistake. What depends on several keys is
+ * checked at the end, when nothing can override it any more.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * match.c: judging one process by all groups. Called for every process of the host every ScanInterval=, so it allocates nothing and
- * works the container out of the cgroup's path only when a selector asks for it.
+ * match.c: judging one process by all groups. Called for every process of the host every ScanInterval=, so it allocates
+ * nothing and works the container out of the cgroup's path only when a selector asks for it.
  *
- * A fact that could not be read matches nothing, exclusions included: `Comm=!sshd` does not select a process of unknown name.
+ * A fact that could not be read matches nothing, exclusions included: `Comm=!sshd` does not select a process of unknown
+ * name.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -160,7 +161,8 @@ static bool all_keys_match(const struct selectors *all, struct subject *s)
         return true;
 }
 
-/* FNV-1a, 64 bits. It need not resist an attacker: the cut name still begins with what tells users apart, such as the slice. */
+/* FNV-1a, 64 bits. It need not resist an attacker: the cut name still begins with what tells users apart, such as the
+ * slice. */
 static uint64_t hash(const char *s)
 {
         uint64_t h = 0xcbf29ce484222325;

@@ -2,8 +2,8 @@
 /*
  * selectors.h: the selector keys of one group, compiled for matching.
  *
- * A key's values are alternatives; keys are conditions that must all hold. [Daemon] Protect= uses the same struct with the
- * opposite rule: any value of any key is enough.
+ * A key's values are alternatives; keys are conditions that must all hold. [Daemon] Protect= uses the same struct with
+ * the opposite rule: any value of any key is enough.
  */
 #ifndef CAPD_POLICY_SELECTORS_H
 #define CAPD_POLICY_SELECTORS_H

@@ -2,9 +2,9 @@
 /*
  * words.h: the quoting inside values.
  *
- * A double quote begins and ends quoted text, anywhere in a word. Inside, white space and # are ordinary and \" and \\ stand for
- * " and \; every other backslash, and each one outside of quotes, stays (patterns use it). The reader has refused values with an
- * unclosed quote, so here the end of the text closes one.
+ * A double quote begins and ends quoted text, anywhere in a word. Inside, white space and # are ordinary and \" and \\
+ * stand for " and \; every other backslash, and each one outside of quotes, stays (patterns use it). The reader has
+ * refused values with an unclosed quote, so here the end of the text closes one.
  */
 #ifndef CAPD_POLICY_WORDS_H
 #define CAPD_POLICY_WORDS_H

@@ -17,8 +17,9 @@ static bool is_digit(char c)
         return c >= '0' && c <= '9';
 }
 
-/* Reads "12" or "12.34": *ret_whole, and where the fraction's digits begin and end (begin == end: there is none). Returns what
- * follows, NULL if it is no number. A whole part beyond UINT64_MAX is UINT64_MAX: too big for every caller. */
+/* Reads "12" or "12.34": *ret_whole, and where the fraction's digits begin and end (begin == end: there is none).
+ * Returns what follows, NULL if it is no number. A whole part beyond UINT64_MAX is UINT64_MAX: too big for every
+ * caller. */
 static const char *scan_decimal(const char *s, uint64_t *ret_whole, const char **ret_begin, const char **ret_end)
 {
         uint64_t whole = 0;
@@ -42,8 +43,8 @@ static const char *scan_decimal(const char *s, uint64_t *ret_whole, const char *
         return s;
 }
 
-/* whole.fraction units, rounded down. From the last digit to the first, floor((floor(x) + n) / 10) = floor((x + n) / 10),
- * so the result is exact for any number of digits. `unit` is below 2^60. */
+/* whole.fraction units, rounded down. From the last digit to the first, floor((floor(x) + n) / 10) = floor((x + n) /
+ * 10), so the result is exact for any number of digits. `unit` is below 2^60. */
 static int scale_decimal(uint64_t whole, const char *begin, const char *end, uint64_t unit, uint64_t *ret)
 {
         uint64_t fraction = 0, n;

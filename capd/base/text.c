@@ -5,8 +5,8 @@
 #include "capd/base/macros.h"
 #include "capd/base/text.h"
 
-/* Decodes the character at s. Its length, or 0 where no well-formed UTF-8 character begins (RFC 3629: no overlong forms,
- * no surrogates, nothing above U+10FFFF). */
+/* Decodes the character at s. Its length, or 0 where no well-formed UTF-8 character begins (RFC 3629: no overlong
+ * forms, no surrogates, nothing above U+10FFFF). */
 static size_t utf8_decode(const char *s, size_t len, uint32_t *ret)
 {
         static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -42,8 +42,9 @@ static size_t utf8_decode(const char *s, size_t len, uint32_t *ret)
 }
 
 /*
- * What a terminal acts on or hides instead of showing: controls, and the formatting characters that reorder or swallow their
- * neighbours. Joiners (U+200C, U+200D) are left alone, as scripts and emoji need them. iswprint() would depend on the locale.
+ * What a terminal acts on or hides instead of showing: controls, and the formatting characters that reorder or swallow
+ * their neighbours. Joiners (U+200C, U+200D) are left alone, as scripts and emoji need them. iswprint() would depend on
+ * the locale.
  */
 static bool is_deceptive(uint32_t c)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config.c: the configuration reader on arbitrary text. A line "%%" separates the files of a configuration, so that overriding is
- * reached. What loads must dump to a text that loads again and dumps the same; what does not must say why, in one printable line.
+ * config.c: the configuration reader on arbitrary text. A line "%%" separates the files of a configuration, so that
+ * overriding is reached. What loads must dump to a text that loads again and dumps the same; what does not must say
+ * why, in one printable line.
  */
 #include <errno.h>
 #include <stdio.h>

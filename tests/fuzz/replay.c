@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * replay.c: main() for a fuzz target without libFuzzer. It gives every file named on the command line, or found in a folder that is,
- * to LLVMFuzzerTestOneInput(), so that the corpus is a test in every build and with every compiler:
+ * replay.c: main() for a fuzz target without libFuzzer. It gives every file named on the command line, or found in a
+ * folder that is, to LLVMFuzzerTestOneInput(), so that the corpus is a test in every build and with every compiler:
  *
  *     executable('replay-config', 'config.c', 'replay.c', …)
  *     test('replay-config', …, args : files or folders, suite : 'fuzz')

@@ -113,7 +113,8 @@ struct policy_world {
 
 /*
  * Parses all texts in order, later ones overriding, and checks the whole. 0 and *ret on success; -EBADMSG if anything
- * at all is wrong, with every problem of every text in *problems and *ret untouched; -ENOMEM.
+ * at all is wrong, with every problem of every text added to *problems and *ret untouched; -ENOMEM. Problems that the
+ * caller has put there before stay and do not count.
  */
 int policy_load(const struct policy_text *texts, size_t n_texts, const struct policy_world *world, struct policy **ret,
                 struct policy_problems *problems);
@@ -128,7 +129,8 @@ int policy_problems_add(struct policy_problems *p, const char *file, unsigned li
  * "# FILE:LINE" or "# default". */
 int policy_dump(const struct policy *p, FILE *f);
 
-/* Bytes of a section's cap on a host with `total` bytes of memory. */
+/* Bytes of a section's cap on a host with `total` bytes of memory, at least LIMIT_CAP_MIN_BYTES; UINT64_MAX if it has
+ * none. */
 uint64_t policy_cap(const struct policy_section *s, uint64_t total);
 
 /* Every key there is, for the test that compares the manual with the code, and for completions: section ("Daemon" or

@@ -208,7 +208,8 @@ static const struct bad cases[] = {
                   {5, "bad size 'x'"},
                   {6, "'Bar'"},
                   {8, "bad time 'y'"}}},
-                /* text that would act on a terminal is shown, not sent; a long one is shortened between two characters */
+                /* text that would act on a terminal is shown, not sent; a long one is shortened between two characters
+                 * */
                 {"[Group a]\nUid=\xe2\x80\xae\nCap=1G\n", {{2, "bad value '\\xe2\\x80\\xae' for Uid="}}},
                 {"[Group a]\nUid=x" X10 X10 X10 X10 X10 "yyyyyyyy\xc3\xa9zzzzz\nCap=1G\n",
                  {{2, "bad value 'x" X10 X10 X10 X10 X10 "yyyyyyyy...' for Uid="}}},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every allocation of policy/ fails once. The linker redirects the calls (--wrap), so this is the shipped code; the sanitizer, or
- * valgrind, sees what is leaked.
+ * Every allocation of policy/ fails once. The linker redirects the calls (--wrap), so this is the shipped code; the
+ * sanitizer, or valgrind, sees what is leaked.
  */
 #include <setjmp.h>
 #include <stdarg.h>
