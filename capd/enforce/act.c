@@ -28,7 +28,11 @@
 /* Steps in a row that moved nothing after which a process is put off: what makes pages immovable (a lock, a file system that
  * forbids) goes for whole mappings, and those of a giant must not eat the time of all others. */
 #define IDLE_STEPS 8U
-/* Write-back of a step takes some time, and a page that was written is freed only then. */
+/*
+ * A page is freed when it has been written, at the earliest. On a swap device that writes in the background even then it stays in
+ * the swap cache, clean, until the host needs memory (mm/vmscan.c, shrink_folio_list(): a page under write-back is
+ * kept): so there is nothing to wait for once nothing is being written.
+ */
 static const usec_t freed_delays[] = {0, 10 * USEC_PER_MSEC, 40 * USEC_PER_MSEC, 150 * USEC_PER_MSEC};
 
 /* What belongs to the thread alone. */
@@ -404,18 +408,19 @@ static void act_freed(struct run *run, struct pageout *p)
                 return;
         for (size_t i = 0; i < ARRAY_SIZE(freed_delays) && p->result.unmapped > 0; i++) {
                 uint64_t freed;
+                bool writing;
 
                 if (freed_delays[i] > 0) {
                         if (guard_stopping(run->guard))
                                 break;
                         run->sys->ops->sleep(run->sys, freed_delays[i]);
                 }
-                freed = left_frames_freed(run->context, p->left);
+                freed = left_frames_freed(run->context, p->left, &writing);
                 p->freed_known = freed != SIZE_UNKNOWN;
                 if (!p->freed_known)
                         break;
                 p->result.freed = MIN(freed, p->result.unmapped);
-                if (freed >= p->result.unmapped)
+                if (!writing)
                         break;
         }
         p->result.ended = run->sys->ops->now(run->sys);

@@ -21,6 +21,7 @@ struct step {
         uint64_t bytes; /* of the next call */
         uint64_t min_bytes;
         usec_t max_stall;
+        uint64_t limit; /* half of what was too much the last time: growth is fast below and slow above */
 };
 
 void step_init(struct step *s, uint64_t page_size, usec_t max_stall);

@@ -413,7 +413,7 @@ static int read_flags(struct walk_context *ctx, uint64_t frame, size_t n, uint64
 }
 
 /* Forgets the frames that are free by now. */
-static int left_frames_look(struct walk_context *ctx, struct left_frames *f)
+static int left_frames_look(struct walk_context *ctx, struct left_frames *f, bool *ret_writing)
 {
         size_t i = 0, kept = 0;
         int r = 0;
@@ -428,9 +428,14 @@ static int left_frames_look(struct walk_context *ctx, struct left_frames *f)
                 while (j < f->n && (f->pages[j] & PAGE_NUMBER_MASK) - first < FLAGS_WINDOW)
                         j++;
                 r = read_flags(ctx, first, (f->pages[j - 1] & PAGE_NUMBER_MASK) - first + 1, flags);
-                for (; i < j && r == 0; i++)
-                        if (frame_held(f->pages[i], flags[(f->pages[i] & PAGE_NUMBER_MASK) - first]))
-                                f->pages[kept++] = f->pages[i];
+                for (; i < j && r == 0; i++) {
+                        uint64_t frame = flags[(f->pages[i] & PAGE_NUMBER_MASK) - first];
+
+                        if (!frame_held(f->pages[i], frame))
+                                continue;
+                        *ret_writing = *ret_writing || frame & FRAME_WRITEBACK;
+                        f->pages[kept++] = f->pages[i];
+                }
         }
         f->freed += i - kept;
         memmove(f->pages + kept, f->pages + i, (f->n - i) * sizeof(*f->pages));
@@ -438,13 +443,14 @@ static int left_frames_look(struct walk_context *ctx, struct left_frames *f)
         return r;
 }
 
-uint64_t left_frames_freed(struct walk_context *ctx, struct left_frames *f)
+uint64_t left_frames_freed(struct walk_context *ctx, struct left_frames *f, bool *ret_writing)
 {
         size_t seen = f->n + f->freed;
 
+        *ret_writing = false;
         if (f->unknown || (seen == 0 && f->dropped > 0))
                 return SIZE_UNKNOWN;
-        if (f->n > 0 && left_frames_look(ctx, f) < 0)
+        if (f->n > 0 && left_frames_look(ctx, f, ret_writing) < 0)
                 return SIZE_UNKNOWN;
         if (f->dropped == 0)
                 return f->freed * page_size();

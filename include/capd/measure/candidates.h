@@ -73,8 +73,9 @@ int candidates_check(struct walk *w, struct walk_context *ctx, struct candidates
 
 /*
  * Bytes of the frames in `f` that are no longer held by the page or swap cache: what the host got back so far. Frames found
- * free are forgotten, so asking again is cheap. SIZE_UNKNOWN if frames or their flags are not shown.
+ * free are forgotten, so asking again is cheap. SIZE_UNKNOWN if frames or their flags are not shown. *ret_writing: some are
+ * being written right now, so that asking again soon makes sense.
  */
-uint64_t left_frames_freed(struct walk_context *ctx, struct left_frames *f);
+uint64_t left_frames_freed(struct walk_context *ctx, struct left_frames *f, bool *ret_writing);
 
 #endif
