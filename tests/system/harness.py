@@ -425,6 +425,15 @@ def become_reaper():
 def leftovers(before):
     """What a test left behind, after ending it: processes, swap, mounts."""
     found = []
+    # What our processes had started ends with them, a moment later.
+    until = time.monotonic() + 5 * SLOW
+    while children(os.getpid()) and time.monotonic() < until:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            break
+        time.sleep(0.02)
     for pid in children(os.getpid()):
         found.append(f"process {pid} ({read(f'/proc/{pid}/comm', '?').strip()}, state {state(pid)})")
         try:

@@ -56,11 +56,16 @@ static struct {
         uint64_t generation;
 } family;
 
+/* What an ordinary program has in libraries. */
+static const unsigned char ballast[2 * MIB] = {1};
+
 static size_t family_do(char what)
 {
         switch (what) {
         case 't':
                 regions_touch();
+                for (size_t at = 0; at < sizeof(ballast); at += PAGE)
+                        (void)*(const volatile unsigned char *)(ballast + at);
                 return 0;
         case 'o':
                 family.generation++;
@@ -372,7 +377,7 @@ static void run_churn(int argc, char **argv)
                         die_with_parent();
                         sleep_ms(1 + (unsigned)(i % 5));
                         if (i % 3 == 0)
-                                (void)execl("/proc/self/exe", "workload", "unknown", (char *)NULL);
+                                (void)execl("/proc/self/exe", "workload", "exit", (char *)NULL);
                         _exit(0);
                 }
                 alive++;
@@ -387,6 +392,11 @@ static void run_churn(int argc, char **argv)
         }
 }
 
+static void run_exit(int argc, char **argv)
+{
+        _exit(0);
+}
+
 scenario_fn group_find(const char *name)
 {
         static const struct {
@@ -395,7 +405,7 @@ scenario_fn group_find(const char *name)
         } groups[] = {
                         {"family", run_family},     {"member", run_member},     {"reader", run_reader},
                         {"writer", run_writer},     {"sleepers", run_sleepers}, {"flip-exec", run_flip_exec},
-                        {"flip-pid", run_flip_pid}, {"churn", run_churn},
+                        {"flip-pid", run_flip_pid}, {"churn", run_churn},       {"exit", run_exit},
         };
 
         for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
