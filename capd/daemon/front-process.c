@@ -125,8 +125,8 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata)
         usec_t wait = 0;
 
         if (monotonic() - f->started_at < QUICK_DEATH) {
-                wait = MIN((usec_t)RESTART_MIN << MIN(f->quick_deaths, 10U), (usec_t)RESTART_MAX);
-                f->quick_deaths++;
+                wait = MIN((usec_t)RESTART_MIN << (f->quick_deaths), (usec_t)RESTART_MAX);
+                f->quick_deaths = MIN(f->quick_deaths + 1, 15U);
         } else
                 f->quick_deaths = 0;
         if (si->si_code == CLD_EXITED)

@@ -190,10 +190,10 @@ void quarantine_add(struct engine *e, pid_t pid)
         }
         if (slot->pid != pid || slot->start_time != start_time)
                 *slot = (struct quarantine){.pid = pid, .start_time = start_time};
-        slot->until = now + MIN((usec_t)QUARANTINE_FIRST << MIN(slot->times, 10U), (usec_t)QUARANTINE_LAST);
+        slot->until = now + MIN((usec_t)QUARANTINE_FIRST << slot->times, (usec_t)QUARANTINE_LAST);
         log_warning("Process %d did not let itself be read within %llu s; it is left alone for %s", (int)pid,
                     (unsigned long long)(LIMIT_SCAN_CALL_USEC / USEC_PER_SEC), format_time(wait, slot->until - now));
-        slot->times++;
+        slot->times = MIN(slot->times + 1, 10U);
 }
 
 unsigned quarantine_size(struct engine *e)

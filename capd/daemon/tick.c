@@ -8,7 +8,7 @@
 #include "capd/base/log.h"
 #include "engine.h"
 
-/* Sums what the last look at each member said. Each address space once: mm_id is the PID of one of those that share it. */
+/* Sums what the last look at each member said. Each address space once. */
 static void sum_members(struct engine *e, struct group *g, usec_t at)
 {
         struct group_sample *s = &g->sample;
@@ -24,9 +24,8 @@ static void sum_members(struct engine *e, struct group *g, usec_t at)
                 if (p->rss == 0 && p->vm == 0)
                         continue; /* ended since the table was refreshed */
                 s->processes++;
-                for (size_t j = 0; p->mm_id != (uint64_t)p->facts.pid && j < g->n_members && !again; j++)
-                        again = j != i && g->members[j]->mm_id == p->mm_id &&
-                                (j < i || (uint64_t)g->members[j]->facts.pid == p->mm_id);
+                for (size_t j = 0; p->mm_shared && j < i && !again; j++)
+                        again = g->members[j]->mm_id == p->mm_id;
                 if (again)
                         continue;
                 s->address_spaces++;

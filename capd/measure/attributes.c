@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "capd/measure/features.h"
 #include "table-internal.h"
 
 #define DELETED " (deleted)"
@@ -159,4 +160,11 @@ int attributes_read(const struct sys *sys, unsigned facts, struct process *p, bo
         note_program(p, &s, facts, fresh);
         note_activity(p, &s, fresh, now);
         return 0;
+}
+
+uint64_t process_rss_error(const struct features *f, const struct process *p)
+{
+        uint64_t counter = f->rss_error_pages_per_counter * (f->rss_error_per_thread ? MAX(p->threads, 1U) : 1);
+
+        return 3 * counter * f->page_size; /* MM_FILEPAGES, MM_ANONPAGES, MM_SHMEMPAGES */
 }

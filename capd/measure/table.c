@@ -118,6 +118,11 @@ struct process *process_table_next(const struct process_table *t, const struct p
         return NULL;
 }
 
+size_t process_table_size(const struct process_table *t)
+{
+        return t->n;
+}
+
 bool process_table_overflowed(const struct process_table *t)
 {
         return t->overflowed;
@@ -347,7 +352,7 @@ int process_look(struct process_table *t, struct process *p)
         ssize_t n;
         int r;
 
-        if (p->gone)
+        if (p->gone || p->facts.kernel_thread || p->facts.zombie)
                 return -ESRCH;
         if (p->statm_fd < 0) {
                 opened = open_statm(t, p);

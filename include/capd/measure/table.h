@@ -57,6 +57,7 @@ void process_table_set_facts(struct process_table *t,
  */
 int process_table_refresh(struct process_table *t, usec_t now, usec_t max_age,
                           void (*on_gone)(struct process *p, void *userdata), void *userdata);
+size_t process_table_size(const struct process_table *t);
 bool process_table_overflowed(const struct process_table *t); /* LIMIT_PROCESSES was reached */
 
 /* One read of statm. 0; -ESRCH ended (or became a zombie: all zero); another negative errno. */
@@ -74,6 +75,11 @@ ssize_t process_read_cmdline(const struct sys *sys, struct guard *guard, pid_t p
                              size_t size);
 /* Gives the table what a scanner thread read. NULL: could not be read; not tried again until the next exec. */
 int process_table_set_cmdline(struct process_table *t, pid_t pid, uint64_t start_time, const char *cmdline);
+
+struct features;
+/* How far the RSS that statm shows of a process may be from the truth, either way, in bytes: the error of each of its three
+ * counters (features.h). */
+uint64_t process_rss_error(const struct features *f, const struct process *p);
 
 /* Opens /proc/PID and proves that it is the process that started at `start_time`. Descriptor; -ESRCH if it is not. */
 int process_open(const struct sys *sys, pid_t pid, uint64_t start_time);
