@@ -76,6 +76,9 @@ int snapshot_clean_group(struct wire_group *g)
                 forget_counted(s);
         if (s->quality == QUALITY_UNKNOWN)
                 s->resident = SIZE_UNKNOWN;
+        /* a bound took the place of the count that these were a partition of */
+        if (s->anon + s->file + s->shmem != s->resident)
+                s->anon = s->file = s->shmem = s->mapped = s->exclusive = s->exclusive_anon = SIZE_UNKNOWN;
         if (s->bounds_at == 0 && s->counted_at == 0)
                 s->rss_sum = s->upper = s->vm_sum = SIZE_UNKNOWN;
         if (!s->have_private) {

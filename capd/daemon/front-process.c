@@ -228,7 +228,7 @@ void front_process_stop(struct front_process *f)
 
 int front_process_main(uid_t uid, gid_t gid)
 {
-        const struct rlimit data = {.rlim_cur = FRONT_DATA_MAX, .rlim_max = FRONT_DATA_MAX};
+        const struct rlimit data _unused_ = {.rlim_cur = FRONT_DATA_MAX, .rlim_max = FRONT_DATA_MAX};
         const struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
         const struct rlimit files = {.rlim_cur = LIMIT_CLIENTS + 64, .rlim_max = LIMIT_CLIENTS + 64};
 
@@ -244,7 +244,9 @@ int front_process_main(uid_t uid, gid_t gid)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != engine)
                 return 0;
+#ifndef CAPD_SANITIZED /* ASan's shadow alone is larger */
         setrlimit(RLIMIT_DATA, &data);
+#endif
         setrlimit(RLIMIT_CORE, &none);
         setrlimit(RLIMIT_NOFILE, &files);
         if (chdir("/") < 0)

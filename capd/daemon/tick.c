@@ -103,7 +103,7 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
                 if (g->busy || g->doomed)
                         continue;
                 decide(&e->policy->daemon, &g->settings, &facts, &e->host, now, &e->budget, &g->memory, &verdict);
-                if (verdict.state_changed)
+                if (verdict.state_changed && g->memory.state != before)
                         announce(g, before);
                 g->next_look = verdict.next_look;
                 next = MIN(next, verdict.next_look);

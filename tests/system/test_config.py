@@ -35,7 +35,7 @@ BAD_TEXTS = [
     ("no selector", "[Group a]\nCap=1G\n", 1, r"a"),
     ("missing cap", "[Group a]\nComm=x\n", 1, r"Cap"),
     ("duplicate group", "[Group a]\nComm=x\nCap=1G\n[Group b]\nComm=y\nCap=1G\n[Group a]\nComm=z\nCap=2G\n", 7, r"a"),
-    ("hostile group name", "[Group a\x1b[31mb]\nComm=x\nCap=1G\n", 1, r"x1b|033|name"),
+    ("hostile group name", "[Group a\x1b[31mb]\nComm=x\nCap=1G\n", 1, r"x1b|033|name|control"),
     ("slash in a group name", "[Group a/b]\nComm=x\nCap=1G\n", 1, r"a/b"),
     ("line too long", "[Group a]\nComm=" + "x" * 9000 + "\nCap=1G\n", 2, r"(?i)long"),
     ("NUL byte", "[Group a]\nComm=x\nCap=1G\0\nAction=observe\n", 3, r"(?i)nul|\\x00"),
@@ -49,7 +49,9 @@ BAD_TEXTS = [
 
 
 def problems_of(text, path):
-    return [line for line in text.splitlines() if line.startswith(path + ":")]
+    """The lines FILE:LINE: MESSAGE; a log line of capd may begin with its name."""
+    lines = [line.removeprefix("capd: ") for line in text.splitlines()]
+    return [line for line in lines if line.startswith(path + ":")]
 
 
 def start(t, path):
@@ -86,7 +88,7 @@ def test_bad_texts_at_start(t):
         elif not problems_of(checked.stderr + checked.stdout, path):
             wrong.append(f"{name}: capctl check names no file and line")
     t.check(not os.path.exists(f"{t.tmp}/run/control"), "a control socket is there although nothing started")
-    t.equal(wrong, [], f"{len(wrong)} of {len(BAD_TEXTS)} bad texts")
+    t.check(not wrong, "\n".join(wrong))
 
 
 def test_every_problem_in_one_run(t):
