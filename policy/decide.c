@@ -32,6 +32,8 @@
 #define BUDGET_SAVED_USEC 1e6
 /* First guess of the cost of a count: 40 ns a page table entry of 4 KiB. */
 #define COUNT_USEC_PER_BYTE (0.04 / 4096)
+/* After an act the group is left alone for this part of SampleInterval=. */
+#define SETTLE_FRACTION 0.5
 /* With ReclaimRate=, an act is worth its counts from this many bytes on; less is saved up. */
 #define RATE_WORTHWHILE (4 * MIB)
 
@@ -47,7 +49,8 @@ struct decision {
         struct decide_memory *memory;
         struct decide_verdict *verdict;
         enum standing standing;
-        bool fresh; /* the exact count is of this look */
+        bool fresh;        /* the exact count is of this look */
+        usec_t settled_at; /* when the group may be acted on again; 0 now */
 };
 
 void decide_settings_from(const struct policy *p, const struct policy_section *s, uint64_t host_total,
@@ -158,6 +161,7 @@ static void judge_last_act(struct decision *d)
         } else
                 m->came_back = 0;
         m->last_unmapped = a->unmapped;
+        m->cut_short = a->unmapped < m->last_goal;
 
         if (d->facts->resident_before == SIZE_UNKNOWN || d->facts->resident_after == SIZE_UNKNOWN) {
                 back_off(d);
@@ -343,6 +347,20 @@ static bool held_back(struct decision *d)
         return true;
 }
 
+/*
+ * An act that ran out of time goes on at once. After one that did what it was asked for, the group is given time: what the
+ * processes work with comes back now, and chasing it would only move it out and in.
+ */
+static bool is_settling(struct decision *d)
+{
+        usec_t until = d->memory->last_act_ended + (usec_t)((double)d->daemon->sample_interval * SETTLE_FRACTION);
+
+        if (d->memory->last_act_ended == 0 || d->memory->cut_short || d->facts->forced || d->now >= until)
+                return false;
+        d->settled_at = until;
+        return true;
+}
+
 static void act(struct decision *d)
 {
         const struct group_sample *s = d->facts->sample;
@@ -372,7 +390,7 @@ static void act(struct decision *d)
                 goal = MIN(goal, (uint64_t)m->tokens);
         }
         d->verdict->act = true;
-        d->verdict->goal = goal;
+        d->verdict->goal = m->last_goal = goal;
         enter_state(d, STATE_ENFORCING, "%s resident, cap %s: paging out %s", format_size(resident, s->resident),
                     format_size(cap, d->settings->cap), format_size(rest, goal));
 }
@@ -392,6 +410,10 @@ static void decide_over(struct decision *d)
                 d->verdict->count = true;
                 return;
         }
+        if (is_settling(d)) {
+                enter_state(d, STATE_ENFORCING, "paged out, and part of it came back");
+                return;
+        }
         if (d->facts->sample->resident <= d->settings->low) {
                 back_off(d);
                 enter_state(d, STATE_UNENFORCEABLE, "over its cap, but %u of its processes could not be read",
@@ -404,9 +426,9 @@ static void decide_over(struct decision *d)
 static void decide_under(struct decision *d)
 {
         const struct group_sample *s = d->facts->sample;
-        bool to_low = d->memory->state == STATE_ENFORCING || d->facts->forced;
+        bool to_low = (d->memory->state == STATE_ENFORCING && d->memory->cut_short) || d->facts->forced;
 
-        /* Enforcement, once begun, goes on to the low watermark; under the cap a failure is no matter. */
+        /* An act that was cut short goes on to the low watermark; under the cap a failure is no matter. */
         if (to_low && d->fresh && s->resident > d->settings->low && d->memory->failures == 0 && pageable(d) > 0 &&
             !d->settings->paused && !d->settings->dry_run && d->settings->action == ACTION_PAGEOUT &&
             !d->facts->cannot_act) {
@@ -440,6 +462,8 @@ static void schedule(struct decision *d)
         double eta, soonest = (double)interval * SOONEST_FRACTION;
 
         d->verdict->next_look = d->now + interval;
+        if (d->settled_at > 0)
+                d->verdict->next_look = MIN(d->verdict->next_look, d->settled_at);
         if (d->verdict->act || d->verdict->count || !d->settings->has_cap || d->memory->trend <= 0)
                 return;
         if (d->standing == STANDING_OVER || s->quality != QUALITY_EXACT || s->resident >= d->settings->cap)

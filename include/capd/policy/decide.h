@@ -61,6 +61,8 @@ struct decide_memory {
 
         usec_t last_act_ended;  /* the act already judged */
         uint64_t last_unmapped; /* by it */
+        uint64_t last_goal;     /* of the act asked for last */
+        bool cut_short;         /* the last act ended before it reached its goal */
         unsigned came_back;     /* acts in a row whose work came straight back */
         bool had_swap;
 };

@@ -186,7 +186,24 @@ static void without_page_frames_nothing_is_done(void **state)
         assert_false(w.verdict.act);
 }
 
-static void enforcement_goes_on_to_the_low_watermark(void **state)
+/* Runs one act that brought `unmapped` of what was asked, of which `refaulted` of the one before had come back. */
+static void after_act(struct world *w, uint64_t before, uint64_t after, uint64_t unmapped, uint64_t refaulted)
+{
+        w->now += 3 * USEC_PER_SEC;
+        w->act.started = w->now - 1000;
+        w->act.ended = w->now;
+        w->act.attempted = unmapped;
+        w->act.unmapped = unmapped;
+        w->act.refaulted = refaulted;
+        w->facts.last_act = &w->act;
+        w->facts.resident_before = before;
+        w->facts.resident_after = after;
+        set_bounds(w, 0, 400 * MIB);
+        set_count(w, after);
+        judge(w);
+}
+
+static void an_act_cut_short_goes_on_to_the_low_watermark(void **state)
 {
         struct world w;
 
@@ -194,19 +211,43 @@ static void enforcement_goes_on_to_the_low_watermark(void **state)
         set_bounds(&w, 0, 300 * MIB);
         set_count(&w, 260 * MIB);
         judge(&w);
-        assert_true(w.verdict.act);
-        set_count(&w, 195 * MIB); /* under the cap, over the watermark */
-        judge(&w);
+        assert_int_equal(w.verdict.goal, 70 * MIB);
+        after_act(&w, 260 * MIB, 195 * MIB, 65 * MIB, 0); /* under the cap, over the watermark */
         assert_true(w.verdict.act);
         assert_int_equal(w.verdict.goal, 5 * MIB);
-        set_count(&w, 190 * MIB);
-        judge(&w);
+        after_act(&w, 195 * MIB, 190 * MIB, 5 * MIB, 0);
         assert_false(w.verdict.act);
         assert_state(&w, STATE_OK);
         set_count(&w, 195 * MIB); /* and begins only above the cap again */
         judge(&w);
         assert_false(w.verdict.act);
         assert_state(&w, STATE_OK);
+}
+
+static void what_comes_back_is_not_chased(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        set_bounds(&w, 0, 300 * MIB);
+        set_count(&w, 260 * MIB);
+        judge(&w);
+        assert_int_equal(w.verdict.goal, 70 * MIB);
+        after_act(&w, 260 * MIB, 195 * MIB, 70 * MIB, 0); /* all was done; 5 MiB came back: good enough */
+        assert_false(w.verdict.act);
+        assert_state(&w, STATE_OK);
+        set_count(&w, 210 * MIB); /* 20 MiB came back: over the cap, so again, but not at once */
+        judge(&w);
+        assert_false(w.verdict.act);
+        assert_state(&w, STATE_ENFORCING);
+        assert_true(w.verdict.next_look > w.now);
+        assert_true(w.verdict.next_look < w.now + w.daemon.sample_interval);
+        w.now = w.verdict.next_look;
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 210 * MIB);
+        judge(&w);
+        assert_true(w.verdict.act);
+        assert_int_equal(w.verdict.goal, 20 * MIB);
 }
 
 static void what_forbids_acting_is_said(void **state)
@@ -255,23 +296,6 @@ static void paused_group_under_its_cap_is_shown_as_paused(void **state)
         set_bounds(&w, 0, 100 * MIB);
         judge(&w);
         assert_state(&w, STATE_PAUSED);
-}
-
-/* Runs one act that brought `unmapped` of what was asked, of which `refaulted` of the one before had come back. */
-static void after_act(struct world *w, uint64_t before, uint64_t after, uint64_t unmapped, uint64_t refaulted)
-{
-        w->now += USEC_PER_SEC;
-        w->act.started = w->now - 1000;
-        w->act.ended = w->now;
-        w->act.attempted = unmapped;
-        w->act.unmapped = unmapped;
-        w->act.refaulted = refaulted;
-        w->facts.last_act = &w->act;
-        w->facts.resident_before = before;
-        w->facts.resident_after = after;
-        set_bounds(w, 0, 400 * MIB);
-        set_count(w, after);
-        judge(w);
 }
 
 static void acts_that_do_not_help_are_spaced_out(void **state)
@@ -347,7 +371,7 @@ static void swap_that_appears_is_used_at_once(void **state)
         assert_state(&w, STATE_UNENFORCEABLE);
         assert_non_null(strstr(w.memory.reason, "no swap"));
         assert_false(w.verdict.swap);
-        w.now += USEC_PER_SEC;
+        w.now += 3 * USEC_PER_SEC;
         w.host.swap_total = w.host.swap_free = GIB;
         set_bounds(&w, 0, 400 * MIB);
         set_count(&w, 300 * MIB);
@@ -580,7 +604,8 @@ int main(void)
                         cmocka_unit_test(lower_bound_over_the_cap_is_enough_where_nothing_is_done),
                         cmocka_unit_test(unknown_is_never_under_the_cap),
                         cmocka_unit_test(without_page_frames_nothing_is_done),
-                        cmocka_unit_test(enforcement_goes_on_to_the_low_watermark),
+                        cmocka_unit_test(an_act_cut_short_goes_on_to_the_low_watermark),
+                        cmocka_unit_test(what_comes_back_is_not_chased),
                         cmocka_unit_test(what_forbids_acting_is_said),
                         cmocka_unit_test(paused_group_under_its_cap_is_shown_as_paused),
                         cmocka_unit_test(acts_that_do_not_help_are_spaced_out),
