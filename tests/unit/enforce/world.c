@@ -24,7 +24,7 @@
 
 static void write_text(struct world *w, const char *name, const char *text, bool append)
 {
-        char path[256];
+        char path[512];
         FILE *f;
 
         snprintf(path, sizeof(path), "%s/%s", w->path, name);
@@ -36,7 +36,7 @@ static void write_text(struct world *w, const char *name, const char *text, bool
 
 static void make_dir(struct world *w, const char *name)
 {
-        char path[256];
+        char path[512];
 
         snprintf(path, sizeof(path), "%s/%s", w->path, name);
         assert_int_equal(mkdir(path, 0700), 0);
@@ -91,6 +91,9 @@ static int fake_pidfd_open(const struct sys *sys, pid_t pid)
                 w->on_pidfd_open(w, pid);
         fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         assert_true(fd >= 0);
+        for (i = 0; i < w->n_processes; i++)
+                if (w->processes[i].pidfd == fd)
+                        w->processes[i].pidfd = -1; /* closed since */
         i = find(w, pid);
         w->processes[i].pidfd = fd;
         return fd;

@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: MIT */
+/* What an act does, and what it says it did, when the kernel behaves in all the ways it has. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+
+#include "world.h"
+
+static const struct pageout_target two[] = {
+                {.pid = 50, .start_time = 500, .mm_id = 1, .resident = 2000 * PAGE, .idle_for = 90 * USEC_PER_SEC},
+                {.pid = 60, .start_time = 600, .mm_id = 2, .resident = 1000 * PAGE, .idle_for = 90 * USEC_PER_SEC},
+};
+
+/* Two processes with n anonymous pages each. */
+static struct world *anonymous_world(size_t n)
+{
+        struct world *w = world_new();
+
+        for (size_t i = 0; i < ARRAY_SIZE(two); i++) {
+                world_process(w, two[i].pid, two[i].start_time);
+                world_map(w, two[i].pid, BASE, n, ANON);
+                world_fill(w, two[i].pid, BASE, n, ANON);
+        }
+        return w;
+}
+
+static void test_kinds(void **state)
+{
+        struct world *w = world_new();
+        struct pageout_request q = world_request(two, 1, 100000);
+        struct act_result r;
+
+        world_process(w, 50, 500);
+        world_map(w, 50, BASE, 100, ANON);
+        world_fill(w, 50, BASE, 40, ANON);
+        world_fill(w, 50, BASE + 50 * PAGE, 30, ANON_SHARED);
+        world_map(w, 50, BASE + 1000 * PAGE, 20, FILE_CLEAN);
+        world_fill(w, 50, BASE + 1000 * PAGE, 20, FILE_CLEAN);
+        world_map(w, 50, BASE + 2000 * PAGE, 10, SHMEM);
+        world_fill(w, 50, BASE + 2000 * PAGE, 10, SHMEM);
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.attempted, 70 * PAGE);
+        assert_int_equal(r.unmapped, 70 * PAGE);
+        assert_int_equal(r.freed, 70 * PAGE);
+        assert_int_equal(r.left_shared, 30 * PAGE);
+        assert_int_equal(r.processes, 1);
+        assert_int_equal(r.error, 0);
+        assert_int_equal(w->n_calls, 1);
+        assert_int_equal(w->calls[0].n, 3);
+        assert_int_equal(world_present(w, 50, BASE, 4000), 30 * PAGE);
+        world_free(w);
+}
+
+static void test_ranges_end_with_their_mapping(void **state)
+{
+        struct world *w = world_new();
+        struct pageout_request q = world_request(two, 1, 100000);
+        struct act_result r;
+
+        world_process(w, 50, 500);
+        for (size_t i = 0; i < 3; i++) {
+                world_map(w, 50, BASE + i * 10 * PAGE, 10, i == 1 ? FILE_CLEAN : ANON);
+                world_fill(w, 50, BASE + i * 10 * PAGE, 10, i == 1 ? FILE_CLEAN : ANON);
+        }
+        w->locked_start = BASE + 10 * PAGE;
+        w->locked_end = BASE + 20 * PAGE;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(w->calls[0].n, 3);
+        assert_int_equal(r.unmapped, 20 * PAGE);
+        assert_int_equal(r.left_busy, 10 * PAGE);
+        world_free(w);
+}
+
+static void test_success_without_effect(void **state)
+{
+        struct world *w = anonymous_world(300);
+        struct pageout_request q = world_request(two, 2, 100000);
+        struct pageout_cursor cursor;
+        struct pageout_trace *trace;
+        struct act_result r;
+
+        w->nothing_moves = true;
+        r = world_act(w, &q, &cursor, &trace);
+        assert_int_equal(r.attempted, 600 * PAGE);
+        assert_int_equal(r.unmapped, 0);
+        assert_int_equal(r.freed, 0);
+        assert_int_equal(r.left_busy, 600 * PAGE);
+        assert_null(trace);
+        assert_int_equal(cursor.pid, 0);
+        world_free(w);
+}
+
+static void test_locked(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_request q = world_request(two, 1, 100000);
+        struct act_result r;
+
+        /* a locked mapping between two others */
+        world_map(w, 50, BASE + 100 * PAGE, 50, SHMEM);
+        world_fill(w, 50, BASE + 100 * PAGE, 50, SHMEM);
+        world_map(w, 50, BASE + 150 * PAGE, 30, ANON);
+        world_fill(w, 50, BASE + 150 * PAGE, 30, ANON);
+        w->locked_start = BASE + 100 * PAGE;
+        w->locked_end = BASE + 150 * PAGE;
+        for (uint64_t i = 0; i < 50; i++)
+                world_set_flags(w, world_page(w, 50, w->locked_start + i * PAGE) & 0xffffff,
+                                FLAG_MMAP | FLAG_SWAPBACKED | FLAG_UNEVICTABLE);
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 130 * PAGE);
+        assert_int_equal(r.left_locked, 50 * PAGE);
+        assert_int_equal(r.left_busy, 0);
+        assert_int_equal(r.error, 0);
+        world_free(w);
+}
+
+static void test_hole(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_request q = world_request(two, 2, 100000);
+        struct act_result r;
+
+        w->hole = BASE + 50 * PAGE;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 200 * PAGE);
+        assert_int_equal(r.error, 0);
+        world_free(w);
+}
+
+static void test_forbidden(void **state)
+{
+        static const int errors[] = {EPERM, EACCES};
+
+        for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+                struct world *w = anonymous_world(100);
+                struct pageout_request q = world_request(two, 2, 100000);
+                struct act_result r;
+
+                w->error = errors[i];
+                w->error_pid = 50;
+                r = world_act(w, &q, NULL, NULL);
+                assert_int_equal(r.left_forbidden, two[0].resident);
+                assert_int_equal(r.error, errors[i]);
+                assert_int_equal(r.unmapped, 100 * PAGE);
+                assert_int_equal(world_present(w, 60, BASE, 100), 0);
+                world_free(w);
+        }
+}
+
+static void test_files_without_right(void **state)
+{
+        struct world *w = world_new();
+        struct pageout_request q = world_request(two, 1, 100000);
+        struct act_result r;
+
+        world_process(w, 50, 500);
+        world_map(w, 50, BASE, 10, FILE_CLEAN);
+        world_fill(w, 50, BASE, 10, FILE_CLEAN);
+        world_fill(w, 50, BASE, 3, FILE_DIRTY);
+        w->nothing_moves = true;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.left_busy, 7 * PAGE);
+        assert_int_equal(r.left_dirty, 3 * PAGE);
+        world_capabilities(w, 0);
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.left_forbidden, 7 * PAGE);
+        assert_int_equal(r.left_dirty, 3 * PAGE);
+        assert_int_equal(r.left_busy, 0);
+        world_free(w);
+}
+
+static void test_gone(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_request q = world_request(two, 2, 100000);
+        struct act_result r;
+
+        w->error = ESRCH;
+        w->error_pid = 50;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.gone, 1);
+        assert_int_equal(r.error, 0);
+        assert_int_equal(r.unmapped, 100 * PAGE);
+        world_free(w);
+}
+
+/* The page tables of a process that ends are empty, which must not count as paged out. */
+static void test_exit_in_a_step(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_request q = world_request(two, 2, 100000);
+        struct act_result r;
+
+        w->exits = 50;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.gone, 1);
+        assert_int_equal(r.unmapped, 100 * PAGE);
+        world_free(w);
+}
+
+static void test_interrupted(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_request q = world_request(two, 2, 100000);
+        struct act_result r;
+
+        w->error = EINTR;
+        w->error_times = 3;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 200 * PAGE);
+        assert_int_equal(w->n_calls, 5);
+        world_free(w);
+
+        /* for ever: it ends, and nothing is made up */
+        w = anonymous_world(100);
+        w->error = EAGAIN;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 0);
+        assert_in_range(w->n_calls, 2, 50);
+        world_free(w);
+}
+
+/* The number passes to somebody else after the walk was opened. */
+static void take_number(struct world *w, pid_t pid)
+{
+        size_t i = w->n_processes;
+
+        w->on_pidfd_open = NULL;
+        world_exit(w, pid);
+        world_process(w, pid, 99999);
+        world_map(w, pid, BASE, 100, ANON);
+        w->processes[0].pid = -1; /* what follows is about the new one */
+        world_fill(w, pid, BASE, 100, ANON);
+        assert_int_equal(w->processes[i].pid, pid);
+}
+
+static void test_reused_number(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_request q = world_request(two, 1, 100000);
+        struct act_result r;
+
+        w->on_pidfd_open = take_number;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(w->n_calls, 0);
+        assert_int_equal(r.gone, 1);
+        assert_int_equal(r.attempted, 0);
+        assert_int_equal(world_present(w, 50, BASE, 100), 100 * PAGE);
+        world_free(w);
+}
+
+static void test_wrong_start_time(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_target t = two[0];
+        struct pageout_request q = world_request(&t, 1, 100000);
+        struct act_result r;
+
+        t.start_time++;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(w->n_calls, 0);
+        assert_int_equal(r.gone, 1);
+        world_free(w);
+}
+
+static void test_goal(void **state)
+{
+        struct world *w = anonymous_world(1000);
+        struct pageout_request q = world_request(two, 2, 300);
+        struct act_result r;
+
+        q.goal++; /* whole pages */
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 301 * PAGE);
+        assert_int_equal(world_present(w, 50, BASE, 1000), 699 * PAGE);
+        assert_int_equal(world_present(w, 60, BASE, 1000), 1000 * PAGE);
+        q.goal = 0;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.attempted, 0);
+        world_free(w);
+}
+
+static void test_steps_fit_the_stall(void **state)
+{
+        struct world *w = anonymous_world(20000);
+        struct pageout_request q = world_request(two, 2, 100000);
+        unsigned over = 0;
+
+        q.max_time = USEC_PER_SEC;
+        q.max_stall = 500;
+        w->cost_page = 10; /* 50 pages in 500 µs; the first step of 256 takes 2560 */
+        world_act(w, &q, NULL, NULL);
+        for (size_t i = 0; i < w->n_calls; i++)
+                over += w->calls[i].bytes / PAGE * w->cost_page > q.max_stall;
+        assert_int_equal(over, 1);
+        assert_in_range(w->calls[1].bytes / PAGE * w->cost_page, 200, 400);
+        assert_true(w->n_calls > 100);
+        world_free(w);
+}
+
+static void test_time_and_cursor(void **state)
+{
+        struct world *w = anonymous_world(3000);
+        struct pageout_request q = world_request(two, 2, 100000);
+        struct pageout_cursor cursor;
+        struct act_result r;
+        size_t first_calls;
+
+        q.max_time = 10000;
+        w->cost_page = 10; /* some 1000 pages an act */
+        r = world_act(w, &q, &cursor, NULL);
+        assert_in_range(r.unmapped, 500 * PAGE, 1300 * PAGE);
+        assert_in_range(r.ended - r.started, 10000, 13000);
+        assert_int_equal(cursor.pid, 50);
+        assert_int_equal(cursor.address, BASE + r.unmapped);
+
+        first_calls = w->n_calls;
+        q.cursor = cursor;
+        q.max_time = LIMIT_ACT_USEC;
+        world_fill(w, 50, BASE, 10, ANON); /* came back behind the cursor: reached last */
+        r = world_act(w, &q, &cursor, NULL);
+        assert_int_equal(w->calls[first_calls].pid, 50);
+        assert_int_equal(w->calls[first_calls].address, q.cursor.address);
+        assert_int_equal(w->calls[w->n_calls - 1].pid, 50);
+        assert_int_equal(w->calls[w->n_calls - 1].address, BASE);
+        assert_int_equal(w->calls[w->n_calls - 1].bytes, 10 * PAGE);
+        assert_int_equal(cursor.pid, 0); /* a complete pass */
+        assert_int_equal(world_present(w, 50, BASE, 3000) + world_present(w, 60, BASE, 3000), 0);
+        world_free(w);
+}
+
+/* A cursor whose process has gone is no cursor. */
+static void test_cursor_of_a_stranger(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_request q = world_request(two, 2, 100000);
+        struct act_result r;
+
+        q.cursor = (struct pageout_cursor){.pid = 50, .start_time = 7, .address = BASE + 50 * PAGE};
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 200 * PAGE);
+        assert_int_equal(w->calls[0].address, BASE);
+        world_free(w);
+}
+
+/* A process of which nothing moves does not use up the time of the next; it is taken up again afterwards. */
+static void test_put_off(void **state)
+{
+        struct world *w = anonymous_world(6000);
+        struct pageout_request q = world_request(two, 2, 100000);
+        size_t i = 0, calls = 0;
+        struct act_result r;
+
+        w->locked_start = BASE;
+        w->locked_end = BASE + 6000 * PAGE;
+        world_map(w, 60, w->locked_end, 100, ANON);
+        world_fill(w, 60, w->locked_end, 100, ANON);
+        r = world_act(w, &q, NULL, NULL);
+        while (i < w->n_calls && w->calls[i].pid == 50)
+                i++;
+        assert_int_equal(i, 8);
+        for (; i < w->n_calls; i++)
+                calls += w->calls[i].pid == 50;
+        assert_true(calls > 8);
+        assert_int_equal(r.unmapped, 100 * PAGE);
+        assert_int_equal(r.attempted, 12100 * PAGE); /* each page once */
+        world_free(w);
+}
+
+static void test_floor_and_protected(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_target t[] = {two[0], two[1]};
+        struct pageout_request q = world_request(t, 2, 100000);
+        struct act_result r;
+
+        q.process_floor = 1500 * PAGE;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.left_floor, 1000 * PAGE);
+        assert_int_equal(r.unmapped, 100 * PAGE);
+        assert_int_equal(world_present(w, 60, BASE, 100), 100 * PAGE);
+        t[1].protected_process = true;
+        q.process_floor = 0;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.left_floor, 1000 * PAGE);
+        assert_int_equal(world_present(w, 60, BASE, 100), 100 * PAGE);
+        world_free(w);
+}
+
+static void test_no_swap(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_request q = world_request(two, 2, 100000);
+        struct act_result r;
+
+        world_map(w, 50, BASE + 1000 * PAGE, 20, FILE_CLEAN);
+        world_fill(w, 50, BASE + 1000 * PAGE, 20, FILE_CLEAN);
+        world_map(w, 50, BASE + 2000 * PAGE, 20, SHMEM);
+        world_fill(w, 50, BASE + 2000 * PAGE, 20, SHMEM);
+        q.swap = false;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.attempted, 20 * PAGE);
+        assert_int_equal(r.unmapped, 20 * PAGE);
+        assert_int_equal(r.left_no_swap, 220 * PAGE);
+        world_free(w);
+}
+
+static void test_swap_fills_up(void **state)
+{
+        struct world *w = anonymous_world(1000);
+        struct pageout_request q = world_request(two, 2, 100000);
+        struct act_result r;
+
+        world_map(w, 60, BASE + 2000 * PAGE, 20, FILE_CLEAN);
+        world_fill(w, 60, BASE + 2000 * PAGE, 20, FILE_CLEAN);
+        world_swap(w, 1000000, 150);
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 170 * PAGE);
+        assert_int_equal(r.left_no_swap, 1850 * PAGE);
+        assert_int_equal(r.left_busy, 0);
+        assert_true(r.attempted < 600 * PAGE); /* not tried again and again */
+        world_free(w);
+}
+
+/* Write-back ends while the act waits for it. */
+static void finish_writing(struct world *w, usec_t usec)
+{
+        if (usec >= 10 * USEC_PER_MSEC)
+                for (uint64_t frame = 1000; frame < w->next_frame; frame++)
+                        world_set_flags(w, frame, frame % 2 ? 0 : FLAG_SWAPCACHE | FLAG_LRU | FLAG_ANON);
+}
+
+static void test_freed(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_request q = world_request(two, 1, 100);
+        usec_t begin = w->clock;
+        struct act_result r;
+
+        w->flags_after = FLAG_SWAPCACHE | FLAG_WRITEBACK | FLAG_ANON | FLAG_LRU;
+        w->on_sleep = finish_writing;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 100 * PAGE);
+        assert_int_equal(r.freed, 50 * PAGE);
+        assert_true(w->clock - begin < 100000); /* nothing is being written any more: no use to wait */
+        world_free(w);
+
+        w = anonymous_world(100);
+        w->features.kpageflags = false;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 100 * PAGE);
+        assert_true(r.freed == SIZE_UNKNOWN);
+        world_free(w);
+}
+
+static void test_refaulted(void **state)
+{
+        struct world *w = anonymous_world(100);
+        struct pageout_target t[] = {two[0], two[1]};
+        struct pageout_request q = world_request(t, 2, 200);
+        struct pageout_trace *trace = NULL;
+        struct act_result r;
+
+        r = world_act(w, &q, NULL, &trace);
+        assert_int_equal(r.unmapped, 200 * PAGE);
+        assert_int_equal(r.refaulted, 0);
+        assert_non_null(trace);
+        world_fill(w, 50, BASE + 10 * PAGE, 7, ANON);
+        world_fill(w, 60, BASE, 5, ANON);
+        world_map(w, 60, BASE + 500 * PAGE, 50, ANON);
+        world_fill(w, 60, BASE + 500 * PAGE, 50, ANON); /* never paged out: not a refault */
+        q.trace = trace;
+        r = world_act(w, &q, NULL, &trace);
+        assert_int_equal(r.refaulted, 12 * PAGE);
+
+        /* another program, or nobody, in that place */
+        world_fill(w, 50, BASE + 10 * PAGE, 7, ANON);
+        t[0].mm_id = 77;
+        world_exit(w, 60);
+        q.trace = trace;
+        r = world_act(w, &q, NULL, &trace);
+        assert_int_equal(r.refaulted, 0);
+        assert_int_equal(r.gone, 1);
+        pageout_trace_free(trace);
+        world_free(w);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                        cmocka_unit_test(test_kinds),
+                        cmocka_unit_test(test_ranges_end_with_their_mapping),
+                        cmocka_unit_test(test_success_without_effect),
+                        cmocka_unit_test(test_locked),
+                        cmocka_unit_test(test_hole),
+                        cmocka_unit_test(test_forbidden),
+                        cmocka_unit_test(test_files_without_right),
+                        cmocka_unit_test(test_gone),
+                        cmocka_unit_test(test_exit_in_a_step),
+                        cmocka_unit_test(test_interrupted),
+                        cmocka_unit_test(test_reused_number),
+                        cmocka_unit_test(test_wrong_start_time),
+                        cmocka_unit_test(test_goal),
+                        cmocka_unit_test(test_steps_fit_the_stall),
+                        cmocka_unit_test(test_time_and_cursor),
+                        cmocka_unit_test(test_cursor_of_a_stranger),
+                        cmocka_unit_test(test_put_off),
+                        cmocka_unit_test(test_floor_and_protected),
+                        cmocka_unit_test(test_no_swap),
+                        cmocka_unit_test(test_swap_fills_up),
+                        cmocka_unit_test(test_freed),
+                        cmocka_unit_test(test_refaulted),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
