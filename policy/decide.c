@@ -546,7 +546,7 @@ void decide_presentable(const struct group_sample *s, struct group_sample *ret)
 
                 if (!counted || p.resident > p.upper) {
                         p.resident = p.upper;
-                        p.quality = QUALITY_BOUND_UPPER;
+                        p.quality = p.upper == SIZE_UNKNOWN ? QUALITY_UNKNOWN : QUALITY_BOUND_UPPER;
                 } else if (p.resident < p.lower) {
                         p.resident = p.lower;
                         p.quality = QUALITY_BOUND_LOWER;

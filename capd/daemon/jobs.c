@@ -256,7 +256,7 @@ static struct pageout_target *make_targets(struct engine *e, const struct group 
                                 .pid = p->facts.pid,
                                 .start_time = p->facts.start_time,
                                 .mm_id = p->mm_id,
-                                .resident = p->rss,
+                                .resident = p->rss == SIZE_UNKNOWN ? 0 : p->rss,
                                 .idle_for = p->idle_since > 0 && now > p->idle_since ? now - p->idle_since : 0,
                                 .protected_process = m->protected_process,
                 };

@@ -86,12 +86,11 @@ static size_t find_section(const struct policy *p, const char *name)
 static void carry_groups_over(struct engine *e, const struct policy *policy)
 {
         for (struct group *g = NULL; (g = groups_next(e, g));) {
-                const char *name = e->policy->sections[g->section].name;
                 size_t section;
 
                 if (g->doomed)
-                        continue;
-                section = find_section(policy, name);
+                        continue; /* of a policy before this one */
+                section = find_section(policy, e->policy->sections[g->section].name);
                 if (section == policy->n_sections ||
                     g->for_each != (policy->sections[section].for_each != FOR_EACH_NONE))
                         g->doomed = true;

@@ -8,11 +8,17 @@
 #include "capd/base/log.h"
 #include "engine.h"
 
+static bool has_ended(const struct process *p)
+{
+        return p->vm == 0;
+}
+
 /* Sums what the last look at each member said. Each address space once. */
 static void sum_members(struct engine *e, struct group *g, usec_t at)
 {
         struct group_sample *s = &g->sample;
-        uint64_t largest = 0, error = 0, ksm = 0;
+        uint64_t largest = 0, error = 0;
+        bool unread = false;
 
         s->processes = s->address_spaces = 0;
         s->rss_sum = s->vm_sum = 0;
@@ -21,14 +27,18 @@ static void sum_members(struct engine *e, struct group *g, usec_t at)
                 uint64_t counters, anon;
                 bool again = false;
 
-                if (p->rss == 0 && p->vm == 0)
-                        continue; /* ended since the table was refreshed */
+                if (has_ended(p))
+                        continue;
                 s->processes++;
                 for (size_t j = 0; p->mm_shared && j < i && !again; j++)
-                        again = g->members[j]->mm_id == p->mm_id;
+                        again = g->members[j]->mm_id == p->mm_id && !has_ended(g->members[j]);
                 if (again)
                         continue;
                 s->address_spaces++;
+                if (p->rss == SIZE_UNKNOWN) {
+                        unread = true;
+                        continue;
+                }
                 s->rss_sum += p->rss;
                 s->vm_sum += p->vm;
                 counters = process_rss_error(&e->features, p);
@@ -36,19 +46,25 @@ static void sum_members(struct engine *e, struct group *g, usec_t at)
                 anon = p->rss > p->rss_shared ? p->rss - p->rss_shared : 0;
                 largest = MAX(largest, anon > counters ? anon - counters : 0);
         }
-        /* Anonymous frames of one process are distinct unless KSM merged them. */
-        if (e->features.ksm_active)
-                ksm = largest;
-        s->upper = s->rss_sum + error;
-        s->lower = largest - ksm;
+        /* What could not be read may be anything: no upper bound then. Anonymous frames of one process are distinct unless KSM
+         * merged them: no lower bound then. */
+        s->upper = unread ? SIZE_UNKNOWN : s->rss_sum + error;
+        s->lower = e->features.ksm_active ? 0 : largest;
         s->bounds_at = at;
 }
 
 static void look(struct engine *e, usec_t now)
 {
-        for (struct process *p = NULL; (p = process_table_next(e->table, p));)
-                if (p->userdata && process_look(e->table, p) < 0)
+        for (struct process *p = NULL; (p = process_table_next(e->table, p));) {
+                int r = p->userdata ? process_look(e->table, p) : 0;
+
+                if (r == -ESRCH)
                         p->rss = p->rss_shared = p->vm = 0;
+                else if (r < 0) {
+                        log_debug("Cannot read statm of process %d: %s, ignoring", (int)p->facts.pid, strerror(-r));
+                        p->rss = p->rss_shared = p->vm = SIZE_UNKNOWN;
+                }
+        }
         for (struct group *g = NULL; (g = groups_next(e, g));)
                 if (!g->busy && !g->doomed)
                         sum_members(e, g, now);
@@ -151,6 +167,7 @@ void engine_tick(struct engine *e)
         if (r < 0)
                 log_warning("Cannot read /proc/meminfo: %s, going on with what it said before", strerror(-r));
         e->features.swap = e->host.swap_total > 0;
+        e->features.ksm_active = features_ksm_active(&e->sys);
         membership_refresh(e);
         if (!e->cmdline_job && engine_read_cmdlines(e) < 0)
                 log_error("Out of memory: Cmdline= selectors are not up to date");

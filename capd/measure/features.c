@@ -96,13 +96,19 @@ static bool read_number(const struct sys *sys, const char *path, uint64_t *ret)
         return n > 0 && parse_decimal(&p, buf + n, ret);
 }
 
+bool features_ksm_active(const struct sys *sys)
+{
+        uint64_t number;
+
+        return (read_number(sys, "sys/kernel/mm/ksm/run", &number) && number == 1) ||
+               (read_number(sys, "sys/kernel/mm/ksm/pages_shared", &number) && number > 0);
+}
+
 static void probe_host(const struct sys *sys, struct features *f)
 {
         _cleanup_free_ char *buf = malloc(65536);
-        uint64_t number;
 
-        f->ksm_active = (read_number(sys, "sys/kernel/mm/ksm/run", &number) && number == 1) ||
-                        (read_number(sys, "sys/kernel/mm/ksm/pages_shared", &number) && number > 0);
+        f->ksm_active = features_ksm_active(sys);
         if (buf) {
                 ssize_t n = read_small(sys, "proc/swaps", buf, 65536);
 

@@ -38,4 +38,7 @@ struct features {
  */
 int features_probe(const struct sys *sys, uid_t probe_uid, gid_t probe_gid, struct features *ret);
 
+/* KSM merges pages or has merged some that are still merged. May change at any time. */
+bool features_ksm_active(const struct sys *sys);
+
 #endif
