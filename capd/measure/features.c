@@ -154,19 +154,46 @@ static bool probe_scan(const struct sys *sys, const struct features *f, int page
         return sys->ops->pagemap_scan(sys, pagemap_fd, arg) >= 0;
 }
 
+/* What our own pagemap says of a page that was written and of one that was only read: 0 or a negative errno. */
+static int read_own_entries(const struct sys *sys, struct features *f, const char *pages, uint64_t *ret_touched,
+                            uint64_t *ret_zero)
+{
+        _cleanup_close_ int fd = sys_open(sys, "proc/self/pagemap", O_RDONLY);
+        uint64_t touched, zero;
+        int r;
+
+        if (fd < 0)
+                return fd;
+        r = read_word(sys, fd, (uintptr_t)pages / f->page_size, &touched);
+        if (r >= 0)
+                r = read_word(sys, fd, (uintptr_t)pages / f->page_size + 1, &zero);
+        if (r < 0)
+                return r;
+        f->pagemap_scan = probe_scan(sys, f, fd, pages);
+        *ret_touched = touched;
+        *ret_zero = zero;
+        return 0;
+}
+
+static void find_zero_frame(const struct sys *sys, struct features *f, uint64_t touched, uint64_t zero)
+{
+        char unused[160];
+        uint64_t flags;
+
+        if (!f->pagemap_frames || !(zero & PM_PRESENT) || (zero & PM_FRAME_MASK) == (touched & PM_FRAME_MASK))
+                return;
+        if (f->kpageflags && probe_frame_file(sys, "proc/kpageflags", zero & PM_FRAME_MASK, &flags, unused) &&
+            !(flags & KPF_ZERO_PAGE))
+                return;
+        f->zero_frame = zero & PM_FRAME_MASK;
+}
+
 static int probe_own_pages(const struct sys *sys, struct features *f)
 {
-        _cleanup_close_ int fd = -1;
         uint64_t touched = 0, zero = 0, word;
         char *pages;
-        int r = 0;
+        int r;
 
-        fd = sys_open(sys, "proc/self/pagemap", O_RDONLY);
-        if (fd < 0) {
-                why(f->why_frames, "/proc/self/pagemap", fd,
-                    "use a kernel with CONFIG_PROC_PAGE_MONITOR and a mounted /proc");
-                return fd == -ENOMEM || fd == -EMFILE || fd == -ENFILE ? fd : 0;
-        }
         pages = mmap(NULL, 2 * f->page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (pages == MAP_FAILED)
                 return -errno;
@@ -174,27 +201,20 @@ static int probe_own_pages(const struct sys *sys, struct features *f)
         *(volatile char *)pages = 1;
         (void)*(volatile char *)(pages + f->page_size); /* never written: the zero page */
 
-        r = read_word(sys, fd, (uintptr_t)pages / f->page_size, &touched);
-        if (r >= 0)
-                r = read_word(sys, fd, (uintptr_t)pages / f->page_size + 1, &zero);
+        r = read_own_entries(sys, f, pages, &touched, &zero);
         if (r < 0)
-                why(f->why_frames, "/proc/self/pagemap", r, "cannot be read; check that /proc is the kernel's");
+                why(f->why_frames, "/proc/self/pagemap", r,
+                    r == -ENOENT ? "use a kernel with CONFIG_PROC_PAGE_MONITOR and a mounted /proc"
+                                 : "check that /proc is the kernel's");
         else if (!(touched & PM_PRESENT) || (touched & PM_FRAME_MASK) == 0)
                 why(f->why_frames, "page frame numbers are hidden", 0,
                     "run as root with CAP_SYS_ADMIN in the initial user namespace");
         else
                 f->pagemap_frames = true;
-        f->pagemap_scan = r >= 0 && probe_scan(sys, f, fd, pages);
         f->kpageflags = probe_frame_file(sys, "proc/kpageflags", touched & PM_FRAME_MASK, &word, f->why_kpageflags);
-        if (f->pagemap_frames && zero & PM_PRESENT && (zero & PM_FRAME_MASK) != (touched & PM_FRAME_MASK)) {
-                char unused[160];
-
-                if (!f->kpageflags || !probe_frame_file(sys, "proc/kpageflags", zero & PM_FRAME_MASK, &word, unused) ||
-                    word & KPF_ZERO_PAGE)
-                        f->zero_frame = zero & PM_FRAME_MASK;
-        }
         f->kpagecount = probe_frame_file(sys, "proc/kpagecount", touched & PM_FRAME_MASK, &word, f->why_kpagecount);
         f->huge_zero_known = f->kpageflags;
+        find_zero_frame(sys, f, touched, zero);
         munmap(pages, 2 * f->page_size);
         return 0;
 }

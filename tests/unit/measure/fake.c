@@ -202,12 +202,12 @@ void fake_init(struct fake *f)
         f->sys.ops = &f->ops;
         f->sys.userdata = f;
         f->features = (struct features){
-                .pagemap_frames = true,
-                .kpageflags = true,
-                .kpagecount = true,
-                .kcmp = true,
-                .page_size = FAKE_PAGE,
-                .zero_frame = FAKE_ZERO_FRAME,
+                        .pagemap_frames = true,
+                        .kpageflags = true,
+                        .kpagecount = true,
+                        .kcmp = true,
+                        .page_size = FAKE_PAGE,
+                        .zero_frame = FAKE_ZERO_FRAME,
         };
         make_sparse(f, "proc/kpageflags", FAKE_FRAMES * 8);
         make_sparse(f, "proc/kpagecount", FAKE_FRAMES * 8);
@@ -226,14 +226,16 @@ void fake_stat(struct fake *f, int pid, uint64_t start_time, const char *comm, c
 
         snprintf(path, sizeof(path), "proc/%d/stat", pid);
         snprintf(text, sizeof(text),
-                 "%d (%s) %c 1 1 1 0 -1 4194304 1 0 0 0 5 7 0 0 20 0 3 0 %llu 1000 10 18446744073709551615 %llu %llu %llu 0 0 "
+                 "%d (%s) %c 1 1 1 0 -1 4194304 1 0 0 0 5 7 0 0 20 0 3 0 %llu 1000 10 18446744073709551615 %llu %llu "
+                 "%llu 0 0 "
                  "0 0 0 0\n",
                  pid, comm, state, (unsigned long long)start_time, (unsigned long long)start_code,
                  (unsigned long long)start_code + 10, (unsigned long long)start_code + 20);
         fake_write(f, path, text);
 }
 
-void fake_process(struct fake *f, int pid, uint64_t start_time, const char *comm, const char *maps, uint64_t vm, uint64_t rss)
+void fake_process(struct fake *f, int pid, uint64_t start_time, const char *comm, const char *maps, uint64_t vm,
+                  uint64_t rss)
 {
         char path[64], text[512];
 
@@ -302,6 +304,7 @@ static bool guard_stopping_fake(struct guard *guard)
 
 void fake_guard_init(struct fake_guard *g)
 {
-        *g = (struct fake_guard){
-                .guard = {.enter = guard_enter_fake, .leave = guard_leave_fake, .stopping = guard_stopping_fake}};
+        *g = (struct fake_guard){.guard = {.enter = guard_enter_fake,
+                                           .leave = guard_leave_fake,
+                                           .stopping = guard_stopping_fake}};
 }

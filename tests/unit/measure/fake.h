@@ -58,7 +58,7 @@ struct fake {
         /* called before each pread, to let the world change in mid-scan */
         void (*on_pread)(struct fake *f, unsigned call);
         int (*kcmp)(pid_t a, pid_t b);
-        usec_t time;      /* what now() says; each call adds time_step */
+        usec_t time; /* what now() says; each call adds time_step */
         usec_t time_step;
 };
 
@@ -68,7 +68,8 @@ void fake_write(struct fake *f, const char *path, const char *text);
 void fake_remove(struct fake *f, const char *path); /* a file, or a directory with all in it */
 
 /* A process; maps: its mappings, "" for a kernel thread. vm and rss are pages. */
-void fake_process(struct fake *f, int pid, uint64_t start_time, const char *comm, const char *maps, uint64_t vm, uint64_t rss);
+void fake_process(struct fake *f, int pid, uint64_t start_time, const char *comm, const char *maps, uint64_t vm,
+                  uint64_t rss);
 void fake_stat(struct fake *f, int pid, uint64_t start_time, const char *comm, char state, uint64_t start_code);
 /* The entries of pages from an address on. */
 void fake_pages(struct fake *f, int pid, uint64_t address, const uint64_t *entries, size_t n);

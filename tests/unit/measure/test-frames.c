@@ -103,9 +103,9 @@ static void test_empty(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_against_reference),
-                cmocka_unit_test(test_merge),
-                cmocka_unit_test(test_empty),
+                        cmocka_unit_test(test_against_reference),
+                        cmocka_unit_test(test_merge),
+                        cmocka_unit_test(test_empty),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,9 @@
 #include "fake.h"
 #include "proc-parse.h"
 
-#define REST " S 7 1 1 0 -1 4194304 1 0 0 0 30 12 0 0 20 -5 4 0 987654 1000 10 18446744073709551615 94 95 140 0 0 0 0 0 0\n"
+#define REST                                                                                                           \
+        " S 7 1 1 0 -1 4194304 1 0 0 0 30 12 0 0 20 -5 4 0 987654 1000 10 18446744073709551615 94 95 140 0 0 0 0 0 "   \
+        "0\n"
 
 static int stat_of(const char *text, struct proc_stat *s)
 {
@@ -16,9 +18,21 @@ static int stat_of(const char *text, struct proc_stat *s)
 
 static void test_stat(void **state)
 {
-        static const char *const names[] = {"bash", "a) S 1 (b", "", ")", "((", "x y", "two\nlines", "\x1b[31m", "\xff\xfe)"};
-        static const char *const bad[] = {"", "1", "1 (", "1 )(" REST, "x (a)" REST, "0 (a)" REST, "-1 (a)" REST, "1 (a)",
-                                          "1 (a) ", "1 (a) S", "1 (a) S 1 2 3", "1(a)" REST, "99999999999 (a)" REST,
+        static const char *const names[] = {"bash", "a) S 1 (b",  "",         ")",        "((",
+                                            "x y",  "two\nlines", "\x1b[31m", "\xff\xfe)"};
+        static const char *const bad[] = {"",
+                                          "1",
+                                          "1 (",
+                                          "1 )(" REST,
+                                          "x (a)" REST,
+                                          "0 (a)" REST,
+                                          "-1 (a)" REST,
+                                          "1 (a)",
+                                          "1 (a) ",
+                                          "1 (a) S",
+                                          "1 (a) S 1 2 3",
+                                          "1(a)" REST,
+                                          "99999999999 (a)" REST,
                                           "1 2 (a)" REST};
         struct proc_stat s;
         char text[512];
@@ -84,19 +98,19 @@ static void test_cgroup(void **state)
         static const struct {
                 const char *text, *path;
         } cases[] = {
-                {"0::/a/b.service\n", "/a/b.service"},
-                {"0::/", "/"},
-                {"4:memory:/m\n1:name=systemd:/s\n0::/\n", "/s"},
-                {"4:cpu,memory:/m\n0::/\n", "/m"},
-                {"4:memory:/m\n1:name=systemd:/\n0::/u\n", "/u"},
-                {"4:memory:/m\n1:name=systemd:/\n", "/m"},
-                {"1:name=systemd:/x:y\n", "/x:y"},
-                {"3:memoryx:/m\n0::/\n", "/"},
-                {"0::/first\n0::/second\n", "/first"},
-                {"3:cpu:/c\n", NULL},
-                {"0:/a\n", NULL},
-                {"0::a\n", NULL},
-                {"", NULL},
+                        {"0::/a/b.service\n", "/a/b.service"},
+                        {"0::/", "/"},
+                        {"4:memory:/m\n1:name=systemd:/s\n0::/\n", "/s"},
+                        {"4:cpu,memory:/m\n0::/\n", "/m"},
+                        {"4:memory:/m\n1:name=systemd:/\n0::/u\n", "/u"},
+                        {"4:memory:/m\n1:name=systemd:/\n", "/m"},
+                        {"1:name=systemd:/x:y\n", "/x:y"},
+                        {"3:memoryx:/m\n0::/\n", "/"},
+                        {"0::/first\n0::/second\n", "/first"},
+                        {"3:cpu:/c\n", NULL},
+                        {"0:/a\n", NULL},
+                        {"0::a\n", NULL},
+                        {"", NULL},
         };
         char buf[64];
 
@@ -120,10 +134,19 @@ static int maps_line(const char *line, struct walk_vma *v, const char **name, si
 
 static void test_maps(void **state)
 {
-        static const char *const bad[] = {"", "1000", "1000-2000", "2000-1000 r--p 0 00:00 0", "1000-1000 r--p 0 00:00 0",
-                                          "1000-2000 r-- 0 00:00 0", "1000-2000 r--x 0 00:00 0", "1000-2000 r--p 0 00:00",
-                                          "1000-2000 r--p 0 0000 0", "1000-2000 r--p 0 00:00 0x", "g000-2000 r--p 0 0:0 0",
-                                          "10000000000000000-2 r--p 0 00:00 0", "Rss:   12 kB"};
+        static const char *const bad[] = {"",
+                                          "1000",
+                                          "1000-2000",
+                                          "2000-1000 r--p 0 00:00 0",
+                                          "1000-1000 r--p 0 00:00 0",
+                                          "1000-2000 r-- 0 00:00 0",
+                                          "1000-2000 r--x 0 00:00 0",
+                                          "1000-2000 r--p 0 00:00",
+                                          "1000-2000 r--p 0 0000 0",
+                                          "1000-2000 r--p 0 00:00 0x",
+                                          "g000-2000 r--p 0 0:0 0",
+                                          "10000000000000000-2 r--p 0 00:00 0",
+                                          "Rss:   12 kB"};
         struct walk_vma v;
         const char *name;
         size_t len;
@@ -148,10 +171,17 @@ static void test_maps(void **state)
 
 static void test_smaps(void **state)
 {
-        static const char *const lines[] = {"Rss:                  12 kB", "Pss:   3 kB",          "Swap: 4 kB",
-                                            "SwapPss: 1 kB",               "Shared_Hugetlb: 8 kB", "Private_Hugetlb: 16 kB",
-                                            "Pss_Anon: 1 kB",              "Rss:",                 "Rss: 1",
-                                            "Rss: 18446744073709551615 kB", ""};
+        static const char *const lines[] = {"Rss:                  12 kB",
+                                            "Pss:   3 kB",
+                                            "Swap: 4 kB",
+                                            "SwapPss: 1 kB",
+                                            "Shared_Hugetlb: 8 kB",
+                                            "Private_Hugetlb: 16 kB",
+                                            "Pss_Anon: 1 kB",
+                                            "Rss:",
+                                            "Rss: 1",
+                                            "Rss: 18446744073709551615 kB",
+                                            ""};
         struct proc_smaps s = {};
 
         for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
@@ -168,7 +198,8 @@ static void test_host(void **state)
 {
         static const char text[] = "MemTotal:       1000 kB\nMemFree:  100 kB\nMemAvailable: 250 kB\nBuffers: 1 kB\n"
                                    "SwapTotal:  50 kB\nSwapFree:  20 kB\n";
-        static const char swaps[] = "Filename\tType\tSize\tUsed\tPriority\n/swapfile file 1 0 -2\n/dev/zram0 partition 1 0 5\n";
+        static const char swaps[] =
+                        "Filename\tType\tSize\tUsed\tPriority\n/swapfile file 1 0 -2\n/dev/zram0 partition 1 0 5\n";
         struct host_memory m;
 
         assert_int_equal(parse_meminfo(text, sizeof(text) - 1, &m), 0);
@@ -188,9 +219,9 @@ static void test_host(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_stat),  cmocka_unit_test(test_statm), cmocka_unit_test(test_status),
-                cmocka_unit_test(test_cgroup), cmocka_unit_test(test_maps),  cmocka_unit_test(test_smaps),
-                cmocka_unit_test(test_host),
+                        cmocka_unit_test(test_stat),   cmocka_unit_test(test_statm), cmocka_unit_test(test_status),
+                        cmocka_unit_test(test_cgroup), cmocka_unit_test(test_maps),  cmocka_unit_test(test_smaps),
+                        cmocka_unit_test(test_host),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
