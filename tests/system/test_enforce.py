@@ -56,9 +56,10 @@ def test_three_writers_under_a_cap(t):
     began = time.monotonic()
     t.wait(lambda: held(writers) <= cap, "the group to come under its cap", 120)
     t.note(f"under the cap after {time.monotonic() - began:.1f} s")
-    samples = []
+    samples, swap = [], harness.swaps()
 
     def look():
+        t.need(harness.swaps() == swap, "somebody else added or removed swap meanwhile")
         samples.append(held(writers))
         for p, start in zip(writers, starts):
             t.equal(start_time(p.pid), start, "the process is the same")
