@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/* args.c: the command line. Options are accepted before and after the verb; one that the verb does not take is an error. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "capd/base/size.h"
+#include "capd/base/text.h"
+#include "capd/bus.h"
+#include "ctl.h"
+
+enum { OPTION_FIRST = 256 };
+
+const struct option_text option_texts[] = {
+                {"json", NULL, "print JSON; sizes are bytes", 'J', VERB_TABLE | VERB_EXPLAIN},
+                {"bytes", NULL, "print sizes in bytes", 'b', VERB_TABLE | VERB_EXPLAIN},
+                {"output", "COLS", "columns to show, +COLS to add some", 'o', VERB_TABLE},
+                {"noheadings", NULL, "do not print headings", 'n', VERB_TABLE},
+                {"raw", NULL, "print without alignment, blanks in a value as \\x20", 'r', VERB_TABLE},
+                {"watch", "SECONDS", "status: print again and again", 'w', VERB_STATUS},
+                {"user", "NAME", "measure: processes of a user", 0, VERB_MEASURE},
+                {"uid", "NUMBERS", "measure: of user numbers, such as 1000-1999", 0, VERB_MEASURE},
+                {"gid", "NUMBERS", "measure: of group numbers", 0, VERB_MEASURE},
+                {"comm", "GLOB", "measure: by process name", 0, VERB_MEASURE},
+                {"exe", "GLOB", "measure: by path of the executable", 0, VERB_MEASURE},
+                {"cmdline", "GLOB", "measure: by command line", 0, VERB_MEASURE},
+                {"cgroup", "GLOB", "measure: by path of the cgroup", 0, VERB_MEASURE},
+                {"unit", "GLOB", "measure: by systemd unit", 0, VERB_MEASURE},
+                {"container", "GLOB", "measure: by id of the container", 0, VERB_MEASURE},
+                {"pidfile", "FILE", "measure: the process named in a file", 0, VERB_MEASURE},
+                {"pidns", "NUMBER", "measure: by PID namespace", 0, VERB_MEASURE},
+                {"private", NULL, "measure: also count what only they map (slower)", 0, VERB_MEASURE},
+                {"pss", NULL, "measure: also sum up the kernel's PSS (slow)", 0, VERB_MEASURE},
+                {"file", "FILE", "config: read FILE instead of asking the daemon", 0, VERB_CONFIG},
+                {"for", "TIME", "cap: how long, such as 30min; else until a reload", 0, VERB_CAP},
+                {"runtime-directory", "DIR", "where capd's control socket is", 0, 0},
+                {"help", NULL, "print this help", 'h', 0},
+                {"version", NULL, "print the version", 'V', 0},
+                {0},
+};
+
+#define N_OPTIONS (ARRAY_SIZE(option_texts) - 1)
+
+static int usage(const char *format, const char *what, const char *hint)
+{
+        char text[256];
+
+        text_escape(text, sizeof(text), what, strlen(what));
+        fputs("capctl: ", stderr);
+        fprintf(stderr, format, text);
+        if (hint)
+                fprintf(stderr, "; did you mean %s?", hint);
+        fputs("\nTry 'capctl --help'.\n", stderr);
+        return EXIT_USAGE;
+}
+
+static int find_verb(const char *word, const struct verb **ret)
+{
+        const char *names[16] = {0};
+
+        for (size_t i = 0; verbs[i].name; i++) {
+                names[i] = verbs[i].name;
+                if (strcmp(verbs[i].name, word) == 0) {
+                        *ret = &verbs[i];
+                        return 0;
+                }
+        }
+        return usage("there is no verb '%s'", word, text_nearest(word, names));
+}
+
+/* Several words of one selector are any of them, as in capd.conf. */
+static int add_selector(struct arguments *a, enum selector which, const char *value)
+{
+        char *joined;
+
+        if (value[0] == '\0' || strpbrk(value, "\n\r"))
+                return usage("'%s' selects nothing", value, NULL);
+        if (asprintf(&joined, "%s%s%s", a->selectors[which] ? a->selectors[which] : "", a->selectors[which] ? " " : "",
+                     value) < 0)
+                return out_of_memory();
+        free(a->selectors[which]);
+        a->selectors[which] = joined;
+        return 0;
+}
+
+static int take_watch(struct arguments *a, const char *value)
+{
+        if (parse_time(value, &a->watch) < 0 || a->watch < 100 * USEC_PER_MSEC)
+                return usage("'%s' is no time of at least 0.1 seconds", value, NULL);
+        return 0;
+}
+
+static int take_option(struct arguments *a, const char *name, const char *value)
+{
+        static const char *const selectors[_SELECT_MAX] = {"user",   "uid",  "gid",       "comm",    "exe",  "cmdline",
+                                                           "cgroup", "unit", "container", "pidfile", "pidns"};
+        const struct {
+                const char *name;
+                bool *value;
+        } flags[] = {{"json", &a->json},
+                     {"bytes", &a->bytes},
+                     {"noheadings", &a->no_headings},
+                     {"raw", &a->raw},
+                     {"help", &a->help},
+                     {"version", &a->version},
+                     {"private", &a->want_private},
+                     {"pss", &a->want_pss}};
+        const struct {
+                const char *name, **value;
+        } texts[] = {{"output", &a->output},
+                     {"file", &a->file},
+                     {"for", &a->duration},
+                     {"runtime-directory", &a->runtime_directory}};
+
+        for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+                if (strcmp(name, flags[i].name) == 0) {
+                        *flags[i].value = true;
+                        return 0;
+                }
+        for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+                if (strcmp(name, texts[i].name) == 0) {
+                        *texts[i].value = value;
+                        return 0;
+                }
+        for (int i = 0; i < _SELECT_MAX; i++)
+                if (strcmp(name, selectors[i]) == 0)
+                        return add_selector(a, (enum selector)i, value);
+        return take_watch(a, value);
+}
+
+static void make_options(struct option *options, char *letters)
+{
+        for (size_t i = 0; i < N_OPTIONS; i++) {
+                const struct option_text *o = &option_texts[i];
+
+                options[i] = (struct option){.name = o->name,
+                                             .has_arg = o->arg ? required_argument : no_argument,
+                                             .val = (int)(OPTION_FIRST + i)};
+                if (o->letter) {
+                        *letters++ = o->letter;
+                        if (o->arg)
+                                *letters++ = ':';
+                }
+        }
+        *letters = '\0';
+}
+
+static const struct option_text *find_option(int value)
+{
+        if (value >= OPTION_FIRST)
+                return &option_texts[value - OPTION_FIRST];
+        for (size_t i = 0; i < N_OPTIONS; i++)
+                if (option_texts[i].letter == value)
+                        return &option_texts[i];
+        return NULL;
+}
+
+static int check(const struct arguments *a, const bool *seen)
+{
+        for (size_t i = 0; i < N_OPTIONS; i++)
+                if (seen[i] && option_texts[i].verbs && !(option_texts[i].verbs & a->verb->flags)) {
+                        char option[32];
+
+                        snprintf(option, sizeof(option), "--%s", option_texts[i].name);
+                        return usage("this verb does not take %s", option, NULL);
+                }
+        if (a->n_words < a->verb->min_words)
+                return usage("%s needs more arguments", a->verb->name, NULL);
+        if (a->n_words > a->verb->max_words)
+                return usage("'%s' is an argument too many", a->words[a->verb->max_words], NULL);
+        if ((a->verb->flags & VERB_EXPLAIN) && seen[0] + seen[1] == 2)
+                return 0;
+        if (a->json && a->raw)
+                return usage("%s and --raw exclude each other", "--json", NULL);
+        return 0;
+}
+
+int arguments_parse(int argc, char **argv, struct arguments *ret)
+{
+        struct option options[N_OPTIONS + 1] = {0};
+        char letters[2 * N_OPTIONS + 1];
+        bool seen[N_OPTIONS] = {0};
+        int value, r;
+
+        ret->runtime_directory = DEFAULT_RUNTIME_DIRECTORY;
+        make_options(options, letters);
+        optind = 0; /* GNU: starts anew, for the tests */
+        while ((value = getopt_long(argc, argv, letters, options, NULL)) != -1) {
+                const struct option_text *o = value == '?' ? NULL : find_option(value);
+
+                if (!o) {
+                        fputs("Try 'capctl --help'.\n", stderr);
+                        return EXIT_USAGE;
+                }
+                seen[o - option_texts] = true;
+                r = take_option(ret, o->name, optarg);
+                if (r != 0)
+                        return r;
+        }
+        if (ret->help || ret->version)
+                return 0;
+        ret->verb = &verbs[0];
+        if (optind < argc) {
+                r = find_verb(argv[optind++], &ret->verb);
+                if (r != 0)
+                        return r;
+        }
+        ret->words = argv + optind;
+        ret->n_words = (size_t)(argc - optind);
+        return check(ret, seen);
+}
+
+void arguments_done(struct arguments *a)
+{
+        for (int i = 0; i < _SELECT_MAX; i++)
+                free(a->selectors[i]);
+}
+
+static void print_columns(FILE *f, const char *title, const struct column *columns)
+{
+        fprintf(f, "\n%s\n", title);
+        for (const struct column *c = columns; c->header; c++)
+                fprintf(f, " %14s  %s\n", c->header, c->help);
+}
+
+void print_help(FILE *f)
+{
+        fputs("Usage:\n capctl [options] [VERB] [arguments]\n\n"
+              "Ask capd which groups of processes hold how much physical memory, each page counted once.\n\nVerbs:\n",
+              f);
+        for (const struct verb *v = verbs; v->name; v++) {
+                char text[64];
+
+                snprintf(text, sizeof(text), "%s %s", v->name, v->args);
+                /* the ellipsis is three bytes and one column */
+                fprintf(f, " %-*s %s\n", 24 + (strstr(text, "…") ? 2 : 0), text, v->help);
+        }
+        fputs("\nOptions:\n", f);
+        for (const struct option_text *o = option_texts; o->name; o++) {
+                char text[64], letter[8] = "   ";
+
+                if (o->letter)
+                        snprintf(letter, sizeof(letter), "-%c,", o->letter);
+                snprintf(text, sizeof(text), "%s --%s %s", letter, o->name, o->arg ? o->arg : "");
+                fprintf(f, " %-28s %s\n", text, o->help);
+        }
+        print_columns(f, "Columns of status and measure:", group_columns);
+        print_columns(f, "Columns of ps:", process_columns);
+        fputs("\nExit status: 0 done, 1 failed, 2 usage, 3 capd is not running. For more see capctl(1).\n", f);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* config.c: configurations read here, without the daemon, and the one it has in force. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "capd/base/conf-files.h"
+#include "capd/base/users.h"
+#include "capd/bus.h"
+#include "capd/policy/policy.h"
+#include "ctl.h"
+
+static void print_problems(const struct policy_problems *p)
+{
+        for (size_t i = 0; i < p->n; i++) {
+                const struct policy_problem *x = &p->items[i];
+
+                if (x->line > 0)
+                        fprintf(stderr, "%s:%u: %s\n", x->file, x->line, x->message);
+                else
+                        fprintf(stderr, "%s: %s\n", x->file, x->message);
+        }
+        if (p->n_dropped > 0)
+                fprintf(stderr, "and %zu more\n", p->n_dropped);
+}
+
+/* Files that cannot be read are problems beside those of the others: all are reported in one run. */
+static int load_files(const struct conf_files *files, struct policy **ret, struct policy_problems *problems)
+{
+        static const struct policy_world world = {.user_to_uid = users_user_to_uid, .group_to_gid = users_group_to_gid};
+        _cleanup_free_ struct policy_text *texts = calloc(files->n + 1, sizeof(*texts));
+        size_t n = 0;
+        int r;
+
+        if (!texts)
+                return -ENOMEM;
+        for (size_t i = 0; i < files->n; i++) {
+                const struct conf_file *f = &files->items[i];
+
+                if (f->problem) {
+                        r = policy_problems_add(problems, f->name, 0, "%s", f->problem);
+                        if (r < 0)
+                                return r;
+                } else
+                        texts[n++] = (struct policy_text){.name = f->name, .text = f->text, .size = f->size};
+        }
+        return policy_load(texts, n, &world, ret, problems);
+}
+
+static int load(const char *file, struct policy **ret)
+{
+        _cleanup_(conf_files_done) struct conf_files files = {0};
+        _cleanup_(policy_problems_done) struct policy_problems problems = {0};
+        _cleanup_(policy_freep) struct policy *p = NULL;
+        _cleanup_(sys_done) struct sys sys = {.root_fd = -1};
+        int r;
+
+        r = sys_init(&sys, NULL);
+        if (r >= 0)
+                r = conf_files_read(&sys, file, false, &files);
+        if (r >= 0)
+                r = load_files(&files, &p, &problems);
+        print_problems(&problems);
+        if (problems.n > 0)
+                return fail("%zu problem%s", problems.n + problems.n_dropped,
+                            problems.n + problems.n_dropped == 1 ? "" : "s");
+        if (r < 0)
+                return fail("cannot read the configuration: %s", strerror(-r));
+        *ret = TAKE_PTR(p);
+        return 0;
+}
+
+int verb_check(const struct arguments *a)
+{
+        const char *file = a->n_words > 0 ? a->words[0] : DEFAULT_CONFIG_FILE;
+        _cleanup_(policy_freep) struct policy *p = NULL;
+        int r;
+
+        r = load(file, &p);
+        if (r != 0)
+                return r;
+        printf("%zu group%s\n", p->n_sections, p->n_sections == 1 ? "" : "s");
+        return EXIT_DONE;
+}
+
+int verb_config(const struct arguments *a)
+{
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_(policy_freep) struct policy *p = NULL;
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        if (a->file) {
+                r = load(a->file, &p);
+                if (r != 0)
+                        return r;
+                r = policy_dump(p, stdout);
+                return r < 0 ? fail("cannot write the configuration: %s", strerror(-r)) : EXIT_DONE;
+        }
+        r = client_open(a, &bus);
+        if (r == 0)
+                r = client_command(bus, &text, "GetConfig", "");
+        if (r == 0)
+                fputs(text, stdout);
+        return r;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * explain-text.c: a group's numbers as sums that add up, and what enforcement did, in words.
+ *
+ * Pure: a struct in, text out. Every block is left out where its figures are not known; no sum is printed that does not
+ * hold to the byte.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "capd/base/size.h"
+#include "ctl.h"
+
+/* One term of a sum: its sign, for people, in bytes, what it is. */
+static void term(FILE *f, char sign, uint64_t bytes, const char *label)
+{
+        char size[SIZE_TEXT_MAX];
+
+        fprintf(f, " %c %8s %18" PRIu64 "  %s\n", sign, format_size(size, bytes), bytes, label);
+}
+
+static const char *ago(char buf[static SIZE_TEXT_MAX], usec_t now, usec_t at)
+{
+        usec_t t = now > at ? now - at : 0;
+
+        return format_time(buf, t < USEC_PER_SEC ? t / USEC_PER_MSEC * USEC_PER_MSEC : t / USEC_PER_SEC * USEC_PER_SEC);
+}
+
+static void heading(FILE *f, const struct wire_group *g, usec_t now)
+{
+        const struct group_sample *s = &g->sample;
+        char t[SIZE_TEXT_MAX];
+
+        fprintf(f, "%s%s%s%s\n", g->name, g->description[0] ? " (" : "", g->description, g->description[0] ? ")" : "");
+        fprintf(f, "%" PRIu32 " process%s", s->processes, s->processes == 1 ? "" : "es");
+        if (s->address_spaces > 0 && s->address_spaces < s->processes)
+                fprintf(f, " in %" PRIu32 " address spaces", s->address_spaces);
+        if (s->quality == QUALITY_UNKNOWN)
+                fputs(", not counted\n", f);
+        else
+                fprintf(f, ", %s %s ago\n",
+                        s->quality == QUALITY_EXACT      ? "every page counted"
+                        : s->quality == QUALITY_ESTIMATE ? "estimated"
+                                                         : "bounded by counters",
+                        ago(t, now, now - MIN(now, sample_age(s, now))));
+        if (s->unread)
+                fprintf(f, "%" PRIu32 " of them could not be read: what follows is without them, and too low\n",
+                        s->unread);
+        fputc('\n', f);
+}
+
+static bool counted(const struct group_sample *s)
+{
+        return s->quality != QUALITY_UNKNOWN && s->resident != SIZE_UNKNOWN && s->mapped != SIZE_UNKNOWN &&
+               s->mapped >= s->resident;
+}
+
+/* rss_sum comes from the kernel's counters, the rest from walking the pages a moment later. */
+static void sum_of_rss(FILE *f, const struct group_sample *s)
+{
+        term(f, ' ', s->rss_sum, "rss_sum: what adding up RES in top gives");
+        if (s->rss_sum > s->mapped)
+                term(f, '-', s->rss_sum - s->mapped, "changed while counting, or error of the kernel's counters");
+        else if (s->rss_sum < s->mapped)
+                term(f, '+', s->mapped - s->rss_sum, "changed while counting, or error of the kernel's counters");
+        term(f, '-', s->mapped - s->resident, "pages counted again, being mapped more than once");
+        term(f, '=', s->resident, "resident: each page once");
+}
+
+static void sums(FILE *f, const struct group_sample *s)
+{
+        if (!counted(s)) {
+                if (s->rss_sum != SIZE_UNKNOWN)
+                        term(f, ' ', s->rss_sum, "rss_sum: what adding up RES in top gives");
+                if (s->quality == QUALITY_BOUND_UPPER)
+                        fputs("   resident is at most that: there is no count to explain yet\n", f);
+                else
+                        fputs("   resident is not known: the group has not been counted\n", f);
+                return;
+        }
+        sum_of_rss(f, s);
+        if (s->anon != SIZE_UNKNOWN && s->anon + s->file + s->shmem == s->resident) {
+                fputc('\n', f);
+                term(f, ' ', s->anon, "anon: memory of the programs' own");
+                term(f, '+', s->file, "file: pages of files, programs and libraries");
+                term(f, '+', s->shmem, "shmem: shared memory and tmpfs");
+                term(f, '=', s->resident, "resident");
+        }
+        if (s->have_private && s->private_bytes + s->shared_bytes == s->resident) {
+                fputc('\n', f);
+                term(f, ' ', s->private_bytes, "private: what the host gets back if the group ends");
+                term(f, '+', s->shared_bytes, "shared: mapped by processes outside the group too");
+                term(f, '=', s->resident, "resident");
+        }
+        fputs("\n   beside it:\n", f);
+        if (s->pss_sum != SIZE_UNKNOWN)
+                term(f, ' ', s->pss_sum, "pss_sum: the kernel's own division of shared pages");
+        if (s->swap != SIZE_UNKNOWN)
+                term(f, ' ', s->swap, "swap");
+        if (s->hugetlb != SIZE_UNKNOWN)
+                term(f, ' ', s->hugetlb, "hugetlb");
+}
+
+static void change(char *buf, size_t size, uint64_t before, uint64_t after)
+{
+        char text[SIZE_TEXT_MAX];
+
+        if (after == before)
+                snprintf(buf, size, "did not change");
+        else
+                snprintf(buf, size, "%s by %s", after > before ? "rose" : "fell",
+                         format_size(text, after > before ? after - before : before - after));
+}
+
+/* resident and the number of mappings change together unless pages stop, or begin, to be shared. */
+static void since_reference(FILE *f, const struct wire_group *g, usec_t now)
+{
+        const struct group_sample *s = &g->sample;
+        char t[SIZE_TEXT_MAX], resident[64], mapped[64];
+        uint64_t grown, mapped_grown;
+
+        if (g->reference_at == 0 || s->resident <= g->reference_resident)
+                return;
+        grown = s->resident - g->reference_resident;
+        mapped_grown = s->mapped > g->reference_mapped ? s->mapped - g->reference_mapped : 0;
+        if (grown < MAX(MIB, g->reference_resident / 50))
+                return;
+        change(resident, sizeof(resident), g->reference_resident, s->resident);
+        change(mapped, sizeof(mapped), g->reference_mapped, s->mapped);
+        fprintf(f, "In the last %s resident %s while the sum of RSS %s:\n", ago(t, now, g->reference_at), resident,
+                mapped);
+        if (mapped_grown < grown / 2)
+                fputs("pages stopped being shared (copied on write, or the sharer unmapped them).\n", f);
+        else
+                fputs("the group uses more memory.\n", f);
+}
+
+static void sharing(FILE *f, const struct wire_group *g, usec_t now)
+{
+        const struct group_sample *s = &g->sample;
+        char rss[SIZE_TEXT_MAX], resident[SIZE_TEXT_MAX];
+        uint64_t tenths;
+
+        if (!counted(s) || s->resident == 0)
+                return;
+        tenths = (uint64_t)(((unsigned __int128)s->mapped * 10 + s->resident / 2) / s->resident);
+        fputc('\n', f);
+        if (tenths <= 10)
+                fprintf(f, "Next to nothing is shared inside the group: top and capd agree.\n");
+        else
+                fprintf(f,
+                        "%" PRIu32 " processes show %s in top; they hold %s, because each page is mapped\n"
+                        "%" PRIu64 ".%" PRIu64 " times on average.\n",
+                        s->processes, format_size(rss, s->mapped), format_size(resident, s->resident), tenths / 10,
+                        tenths % 10);
+        since_reference(f, g, now);
+}
+
+static void caps(FILE *f, const struct wire_group *g, usec_t now)
+{
+        char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
+
+        if (!g->has_cap) {
+                fputs("cap      none\n", f);
+                return;
+        }
+        fprintf(f, "cap      %s", format_size(a, g->cap));
+        if (g->sample.quality != QUALITY_UNKNOWN && g->sample.resident != SIZE_UNKNOWN && g->cap > 0)
+                fprintf(f, ", %" PRIu64 "%% used", (uint64_t)((unsigned __int128)g->sample.resident * 100 / g->cap));
+        fprintf(f, "; enforcement stops at %s\n", format_size(b, g->low_watermark));
+        if (g->temporary_cap) {
+                fputs("         temporary", f);
+                if (g->cap_until > now)
+                        fprintf(f, ", for %s more", format_time(a, (g->cap_until - now) / USEC_PER_SEC * USEC_PER_SEC));
+                if (g->configured_cap != SIZE_UNKNOWN)
+                        fprintf(f, "; %s is configured", format_size(b, g->configured_cap));
+                fputc('\n', f);
+        }
+}
+
+/* What was not paged out, and what can be done about it. */
+static void leftovers(FILE *f, const struct act_result *r)
+{
+        const struct {
+                uint64_t bytes;
+                const char *why;
+        } left[] = {
+                        {r->left_shared, "shared: process_madvise(2) cannot page out pages mapped more than once"},
+                        {r->left_locked, "locked: mlock(2) or the like; only the program can undo it"},
+                        {r->left_dirty, "dirty: must be written to their files first; later acts reach them"},
+                        {r->left_no_swap, "no swap: anonymous memory has nowhere to go; add swap (swapon(8))"},
+                        {r->left_forbidden, "not permitted: the kernel refuses these pages to capd"},
+                        {r->left_floor, "of processes below ProcessFloor= or covered by Protect="},
+                        {r->left_busy, "in use: stayed or came straight back; the cap may be below the working set"},
+        };
+        bool first = true;
+
+        for (size_t i = 0; i < ARRAY_SIZE(left); i++) {
+                if (left[i].bytes == 0)
+                        continue;
+                if (first)
+                        fputs("what stayed, and why:\n", f);
+                first = false;
+                term(f, ' ', left[i].bytes, left[i].why);
+        }
+}
+
+static void last_act(FILE *f, const struct wire_group *g, usec_t now)
+{
+        const struct act_result *r = &g->last_act;
+        char t[SIZE_TEXT_MAX], a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
+
+        if (g->acts == 0 || r->started == 0) {
+                fputs("acts     none yet\n", f);
+                return;
+        }
+        fprintf(f, "acts     %" PRIu64 "; the last %s ago on %" PRIu32 " process%s", g->acts, ago(t, now, r->ended),
+                r->processes, r->processes == 1 ? "" : "es");
+        if (r->stuck)
+                fprintf(f, ", %" PRIu32 " given up because it did not answer", r->stuck);
+        fputs(":\n", f);
+        term(f, ' ', r->attempted, "attempted: handed to the kernel");
+        term(f, ' ', r->unmapped, "unmapped: of that, no longer mapped afterwards");
+        term(f, ' ', r->freed, "freed: of that, given back to the host");
+        term(f, ' ', r->refaulted, "refaulted: paged out by the act before and back again");
+        if (g->resident_before != SIZE_UNKNOWN && g->resident_after != SIZE_UNKNOWN)
+                fprintf(f, "   resident went from %s to %s\n", format_size(a, g->resident_before),
+                        format_size(b, g->resident_after));
+        if (r->error)
+                fprintf(f, "   the first failure was: %s\n", strerror(r->error < 0 ? -r->error : r->error));
+        leftovers(f, r);
+}
+
+static void enforcement(FILE *f, const struct wire_group *g, bool dry_run, usec_t now)
+{
+        char t[SIZE_TEXT_MAX];
+
+        fprintf(f, "\nstate    %s", group_state_to_string((enum group_state)g->state));
+        if (g->state_since)
+                fprintf(f, " for %s", ago(t, now, g->state_since));
+        fprintf(f, "%s%s\n", g->reason[0] ? ": " : "", g->reason);
+        caps(f, g, now);
+        fprintf(f, "action   %s%s%s\n", g->action, dry_run ? ", but capd is in a dry run and does not act" : "",
+                g->paused ? ", paused: 'capctl resume' goes on" : "");
+        if (g->retry_at > now)
+                fprintf(f, "back-off not tried again for %s; 'capctl enforce' does it now\n",
+                        format_time(t, (g->retry_at - now + USEC_PER_SEC - 1) / USEC_PER_SEC * USEC_PER_SEC));
+        last_act(f, g, now);
+}
+
+void explain_text(FILE *f, const struct wire_group *g, bool dry_run, usec_t now)
+{
+        heading(f, g, now);
+        sums(f, &g->sample);
+        sharing(f, g, now);
+        enforcement(f, g, dry_run, now);
+}

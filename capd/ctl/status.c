@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* status.c: the groups as a table, and below it what is wrong. */
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "capd/base/size.h"
+#include "capd/base/text.h"
+#include "ctl.h"
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+        interrupted = 1;
+}
+
+static bool matches(const char *pattern, const char *name)
+{
+        return strcmp(pattern, name) == 0 || fnmatch(pattern, name, 0) == 0;
+}
+
+/* Keeps the groups that were asked for. */
+static int select_groups(const struct arguments *a, struct groups *g)
+{
+        size_t kept = 0;
+
+        for (size_t i = 0; i < a->n_words; i++) {
+                bool found = false;
+
+                for (size_t j = 0; j < g->n && !found; j++)
+                        found = matches(a->words[i], g->items[j].name);
+                if (!found) {
+                        char text[256];
+
+                        text_escape(text, sizeof(text), a->words[i], strlen(a->words[i]));
+                        return fail("no such group: %s", text);
+                }
+        }
+        for (size_t i = 0; a->n_words > 0 && i < g->n; i++)
+                for (size_t j = 0; j < a->n_words; j++)
+                        if (matches(a->words[j], g->items[i].name)) {
+                                g->items[kept++] = g->items[i];
+                                break;
+                        }
+        if (a->n_words > 0)
+                g->n = kept;
+        return 0;
+}
+
+/* Columns that come from a count made now. What cannot be had is left unknown; why is said once. */
+static int count_groups(sd_bus *bus, struct groups *g)
+{
+        int r = 0;
+
+        for (size_t i = 0; i < g->n; i++) {
+                struct wire_group counted;
+
+                r = client_explain(bus, g->items[i].name, &counted, NULL, NULL);
+                if (r != 0)
+                        return r;
+                g->items[i].sample = counted.sample;
+        }
+        return 0;
+}
+
+static void note_host(const struct host *h)
+{
+        const struct wire_snapshot *s = &h->figures;
+        char age[SIZE_TEXT_MAX];
+
+        if (h->age == UINT64_MAX)
+                fputs("capd has just started: nothing has been counted yet\n", stderr);
+        else if (!h->responding)
+                fprintf(stderr,
+                        "capd has published nothing for %s: it may be stuck, see its log (journalctl -u capd)\n",
+                        format_time(age, h->age));
+        if (s->config_error[0])
+                fprintf(stderr, "The last reload failed, the configuration before it is in force:\n%s%s",
+                        s->config_error, s->config_error[strlen(s->config_error) - 1] == '\n' ? "" : "\n");
+        if (h->warnings)
+                fputs(h->warnings, stderr);
+        if (s->paused)
+                fputs("Everything is paused; 'capctl resume' goes on\n", stderr);
+        if (s->dry_run)
+                fputs("Dry run: capd decides, but does not act\n", stderr);
+        if (s->quarantined)
+                fprintf(stderr, "%" PRIu32 " processes do not let themselves be read and are left alone for a while\n",
+                        s->quarantined);
+}
+
+static bool needs_reason(enum group_state s)
+{
+        return s == STATE_UNENFORCEABLE || s == STATE_THRASHING || s == STATE_UNKNOWN || s == STATE_OVER;
+}
+
+/* For people; a program asks for the columns REASON and STATE. */
+static void print_notes(const struct arguments *a, const struct host *h, const struct groups *g)
+{
+        if (a->json || a->raw || a->no_headings)
+                return;
+        fflush(stdout);
+        note_host(h);
+        for (size_t i = 0; i < g->n; i++)
+                if (needs_reason((enum group_state)g->items[i].state) && g->items[i].reason[0])
+                        fprintf(stderr, "%s: %s: %s\n", g->items[i].name,
+                                group_state_to_string((enum group_state)g->items[i].state), g->items[i].reason);
+        if (g->n == 0 && a->n_words == 0 && h->age != UINT64_MAX)
+                fputs("No groups: write [Group NAME] sections into /etc/capd.conf, then run 'capctl reload'\n", stderr);
+}
+
+static int print_once(const struct arguments *a, const struct selection *s)
+{
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_(groups_done) struct groups g = {0};
+        _cleanup_(host_done) struct host h = {0};
+        int r;
+
+        r = client_open(a, &bus);
+        if (r == 0)
+                r = client_groups(bus, &g);
+        if (r == 0)
+                r = client_host(bus, &h);
+        if (r == 0)
+                r = select_groups(a, &g);
+        /* in JSON the keys are always there, but only who names the column pays for it */
+        if (r == 0 && a->output && selection_has(s, COLUMN_PRIVATE))
+                r = count_groups(bus, &g);
+        if (r != 0)
+                return r;
+        if (a->watch && isatty(STDOUT_FILENO))
+                fputs("\033[H\033[2J", stdout);
+        if (g.n > 0 || a->json)
+                r = table_print("groups", s, a, g.items, g.n, sizeof(*g.items));
+        print_notes(a, &h, &g);
+        return r;
+}
+
+int verb_status(const struct arguments *a)
+{
+        struct sigaction action = {.sa_handler = on_signal};
+        struct selection s;
+        int r;
+
+        r = columns_select(group_columns, a, a->json ? COLUMN_JSON : COLUMN_DEFAULT, &s);
+        if (r != 0)
+                return r;
+        if (!a->watch)
+                return print_once(a, &s);
+        sigaction(SIGINT, &action, NULL);
+        sigaction(SIGTERM, &action, NULL);
+        while (!interrupted) {
+                struct timespec pause = {.tv_sec = (time_t)(a->watch / USEC_PER_SEC),
+                                         .tv_nsec = (long)(a->watch % USEC_PER_SEC) * 1000};
+
+                r = print_once(a, &s);
+                /* a restarted daemon is waited for; what will not change by waiting ends it */
+                if (r == EXIT_USAGE || (r == EXIT_FAILED && a->n_words > 0) || fflush(stdout) != 0)
+                        return r;
+                if (!interrupted)
+                        nanosleep(&pause, NULL);
+        }
+        return EXIT_DONE;
+}
