@@ -152,7 +152,7 @@ static int serve(struct engine *e, const struct options *o)
         int r, status = EXIT_FAILURE;
 
         if (geteuid() != 0) {
-                log_error("capd must be started as root: it reads page frames and memory of all users "
+                log_error("This must be started as root: it reads page frames and memory of all users "
                           "(capctl measure and capd --features tell more)");
                 return EX_NOPERM;
         }
