@@ -138,7 +138,7 @@ const struct key_type key_size = {parse_size_key, NULL, print_size_key};
 /* A size where 0, or nothing, means without limit. */
 static int parse_rate(const struct key_context *c, const struct key *k, const char *text, void *object)
 {
-        uint64_t rate;
+        uint64_t rate = 0;
         int r;
 
         r = parse_bytes(c, text, strcmp(text, "0") == 0 ? 0 : k->min, &rate);

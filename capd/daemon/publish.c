@@ -20,7 +20,7 @@ static int seal(int fd)
 static int body_new(const char *name, size_t size, void **ret_map)
 {
         _cleanup_close_ int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        void *map;
+        void *map = NULL;
 
         if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
                 return -errno;
@@ -102,7 +102,7 @@ static int on_publish(sd_event_source *source, void *userdata)
         struct wire_message m = {.magic = WIRE_MAGIC, .version = WIRE_VERSION, .type = WIRE_SNAPSHOT, .has_body = 1};
         struct wire_snapshot *s;
         struct wire_group *out;
-        void *map;
+        void *map = NULL;
         int fd;
 
         m.body_size = sizeof(*s) + e->n_groups * sizeof(*out);
@@ -177,7 +177,7 @@ void engine_reply(struct engine *e, uint32_t serial, int error, const void *body
         va_end(ap);
         text_escape(m.text, sizeof(m.text), text, strlen(text));
         if (size > 0) {
-                void *map;
+                void *map = NULL;
 
                 fd = body_new("capd-reply", size, &map);
                 if (fd >= 0) {

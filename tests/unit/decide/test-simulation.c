@@ -81,7 +81,7 @@ static void act(struct world *w, uint64_t goal)
         w->evicted_hot = 0;
         for (int lap = 0; lap < 2 && done < goal; lap++) {
                 if (w->cursor < w->hot) {
-                        uint64_t n = MIN(goal - done, MIN(w->hot_in, w->hot - w->cursor));
+                        uint64_t ahead = MIN(w->hot_in, w->hot - w->cursor), n = MIN(goal - done, ahead);
 
                         w->hot_in -= n;
                         w->evicted_hot += n;
