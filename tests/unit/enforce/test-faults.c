@@ -18,7 +18,7 @@ static const struct pageout_target two[] = {
                 {.pid = 60, .start_time = 600, .mm_id = 2, .resident = 1000 * PAGE, .idle_for = 90 * USEC_PER_SEC},
 };
 
-#define PAGES 600ULL
+#define PAGES 300ULL /* more than one step */
 
 static struct world *make_world(void)
 {

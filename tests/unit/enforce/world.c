@@ -159,7 +159,8 @@ static ssize_t fake_madvise(const struct sys *sys, int pidfd, const struct iovec
                         return done > 0 ? done : -ENOMEM;
                 done += (ssize_t)vec[v].iov_len;
         }
-        world_swap(w, 1000000, w->swap_pages);
+        if (w->swap_pages < 1000)
+                world_swap(w, 1000000, w->swap_pages);
         if (w->exits == c->pid)
                 world_exit(w, c->pid);
         return done;
@@ -190,7 +191,6 @@ struct world *world_new(void)
 {
         struct world *w = calloc(1, sizeof(*w));
         char path[256];
-        int fd;
 
         assert_non_null(w);
         strcpy(w->path, "/tmp/capd-enforce-XXXXXX");
@@ -198,9 +198,8 @@ struct world *world_new(void)
         make_dir(w, "proc");
         make_dir(w, "proc/thread-self");
         snprintf(path, sizeof(path), "%s/proc/kpageflags", w->path);
-        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        set_size(fd, 8ULL << 24);
-        close(fd);
+        w->kpageflags = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        set_size(w->kpageflags, 8ULL << 24);
         w->ops = sys_ops_native;
         w->ops.openat = fake_openat;
         w->ops.pread = fake_pread;
@@ -238,6 +237,7 @@ void world_free(struct world *w)
 {
         for (size_t i = 0; i < w->n_processes; i++)
                 close(w->processes[i].pagemap);
+        close(w->kpageflags);
         sys_done(&w->sys);
         nftw(w->path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
         free(w);
@@ -272,8 +272,9 @@ void world_exit(struct world *w, pid_t pid)
         size_t i = find(w, pid);
         char from[256], to[300];
 
-        /* /proc/PID of a reaped process: what is open reads as empty, nothing opens any more */
-        set_size(w->processes[i].pagemap, 0);
+        /* /proc/PID of a reaped process: nothing opens any more, and what is open reads as empty unless somebody shares the mm */
+        if (!w->mm_is_shared)
+                set_size(w->processes[i].pagemap, 0);
         snprintf(from, sizeof(from), "%s/proc/%d/stat", w->path, (int)pid);
         assert_int_equal(unlink(from), 0);
         snprintf(from, sizeof(from), "%s/proc/%d", w->path, (int)pid);
@@ -295,39 +296,37 @@ void world_map(struct world *w, pid_t pid, uint64_t start, size_t n, enum kind k
 
 void world_set_flags(struct world *w, uint64_t frame, uint64_t flags)
 {
-        char path[256];
-        int fd;
-
-        snprintf(path, sizeof(path), "%s/proc/kpageflags", w->path);
-        fd = open(path, O_WRONLY | O_CLOEXEC);
-        assert_int_equal(pwrite(fd, &flags, 8, (off_t)(frame * 8)), 8);
-        close(fd);
+        assert_int_equal(pwrite(w->kpageflags, &flags, 8, (off_t)(frame * 8)), 8);
 }
 
 void world_fill(struct world *w, pid_t pid, uint64_t start, size_t n, enum kind kind)
 {
-        static const uint64_t entries[] = {
+        static const uint64_t entry_of[] = {
                         [ANON] = PM_PRESENT | PM_EXCLUSIVE,
                         [ANON_SHARED] = PM_PRESENT,
                         [FILE_CLEAN] = PM_PRESENT | PM_FILE | PM_EXCLUSIVE,
                         [FILE_DIRTY] = PM_PRESENT | PM_FILE | PM_EXCLUSIVE,
                         [SHMEM] = PM_PRESENT | PM_FILE | PM_EXCLUSIVE,
         };
-        static const uint64_t flags[] = {
+        static const uint64_t flags_of[] = {
                         [ANON] = FLAG_MMAP | FLAG_LRU | FLAG_ANON | FLAG_SWAPBACKED,
                         [ANON_SHARED] = FLAG_MMAP | FLAG_LRU | FLAG_ANON | FLAG_SWAPBACKED,
                         [FILE_CLEAN] = FLAG_MMAP | FLAG_LRU,
                         [FILE_DIRTY] = FLAG_MMAP | FLAG_LRU | FLAG_DIRTY,
                         [SHMEM] = FLAG_MMAP | FLAG_LRU | FLAG_SWAPBACKED,
         };
-        size_t i = find(w, pid);
+        uint64_t *entries = malloc(n * 8), *flags = malloc(n * 8);
 
+        assert_true(entries && flags);
         for (size_t k = 0; k < n; k++) {
-                uint64_t entry = entries[kind] | w->next_frame;
-
-                world_set_flags(w, w->next_frame++, flags[kind]);
-                assert_int_equal(pwrite(w->processes[i].pagemap, &entry, 8, (off_t)((start / PAGE + k) * 8)), 8);
+                entries[k] = entry_of[kind] | (w->next_frame + k);
+                flags[k] = flags_of[kind];
         }
+        assert_int_equal(pwrite(w->kpageflags, flags, n * 8, (off_t)(w->next_frame * 8)), n * 8);
+        assert_int_equal(pwrite(w->processes[find(w, pid)].pagemap, entries, n * 8, (off_t)(start / PAGE * 8)), n * 8);
+        w->next_frame += n;
+        free(entries);
+        free(flags);
 }
 
 uint64_t world_page(const struct world *w, pid_t pid, uint64_t address)
@@ -341,11 +340,13 @@ uint64_t world_page(const struct world *w, pid_t pid, uint64_t address)
 
 uint64_t world_present(const struct world *w, pid_t pid, uint64_t start, size_t n)
 {
-        uint64_t bytes = 0;
+        uint64_t *entries = calloc(n, 8), bytes = 0;
 
+        assert_non_null(entries);
+        assert_true(pread(w->processes[find(w, pid)].pagemap, entries, n * 8, (off_t)(start / PAGE * 8)) >= 0);
         for (size_t k = 0; k < n; k++)
-                if (world_page(w, pid, start + k * PAGE) & PM_PRESENT)
-                        bytes += PAGE;
+                bytes += entries[k] & PM_PRESENT ? PAGE : 0;
+        free(entries);
         return bytes;
 }
 

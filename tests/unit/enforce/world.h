@@ -53,6 +53,7 @@ struct world {
         struct sys_ops ops;
         struct features features;
         usec_t clock;
+        int kpageflags;
         uint64_t next_frame;
 
         struct {
@@ -71,6 +72,7 @@ struct world {
         unsigned error_times;
         uint64_t flags_after; /* of a frame that left */
         pid_t exits;          /* this process ends in its next call */
+        bool mm_is_shared;    /* the address space of a process outlives it */
         uint64_t swap_pages;  /* free */
         void (*on_pidfd_open)(struct world *w, pid_t pid);
         void (*on_sleep)(struct world *w, usec_t usec);
