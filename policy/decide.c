@@ -515,7 +515,9 @@ void decide(const struct policy_daemon *daemon, const struct decide_settings *se
                 decide_over(&d);
                 break;
         case STANDING_UNDECIDED:
-                if (!facts->can_count)
+                if (settings->paused)
+                        enter_state(&d, STATE_PAUSED, "paused: capctl resume");
+                else if (!facts->can_count)
                         enter_state(&d, STATE_UNKNOWN,
                                     "the cheap bounds lie on both sides of the cap, and page frames "
                                     "cannot be seen");
@@ -523,14 +525,31 @@ void decide(const struct policy_daemon *daemon, const struct decide_settings *se
                         enter_state(&d, STATE_UNKNOWN, "%u of its processes could not be read", facts->sample->unread);
                         consider_count(&d);
                 } else if (memory->state == STATE_ENFORCING || facts->forced)
-                        ret->count = true;
+                        ret->count = true; /* whatever the budget says */
                 else
                         consider_count(&d);
-                if (!memory->state_since)
+                if (!memory->state_since || (memory->state == STATE_PAUSED && !settings->paused))
                         enter_state(&d, STATE_UNKNOWN, "not counted yet");
                 break;
         }
         schedule(&d);
+}
+
+/* The figures of a count say nothing about how a bound is made up. */
+static void present_bound(struct group_sample *p, uint64_t resident, enum quality quality)
+{
+        uint64_t swap = p->swap, hugetlb = p->hugetlb;
+        bool counted = p->quality != QUALITY_UNKNOWN && p->counted_at > 0;
+
+        group_sample_forget(p);
+        if (resident == SIZE_UNKNOWN)
+                return;
+        p->resident = resident;
+        p->quality = quality;
+        if (counted) {
+                p->swap = swap;
+                p->hugetlb = hugetlb;
+        }
 }
 
 void decide_presentable(const struct group_sample *s, struct group_sample *ret)
@@ -539,18 +558,14 @@ void decide_presentable(const struct group_sample *s, struct group_sample *ret)
 
         if (p.processes == 0) {
                 p.resident = p.anon = p.file = p.shmem = p.mapped = p.exclusive = p.exclusive_anon = 0;
+                p.swap = p.hugetlb = 0;
                 p.quality = QUALITY_EXACT;
                 p.counted_at = p.bounds_at;
-        } else if (p.bounds_at > 0 && p.counted_at < p.bounds_at) {
-                bool counted = p.quality != QUALITY_UNKNOWN && p.counted_at > 0;
-
-                if (!counted || p.resident > p.upper) {
-                        p.resident = p.upper;
-                        p.quality = p.upper == SIZE_UNKNOWN ? QUALITY_UNKNOWN : QUALITY_BOUND_UPPER;
-                } else if (p.resident < p.lower) {
-                        p.resident = p.lower;
-                        p.quality = QUALITY_BOUND_LOWER;
-                }
-        }
+        } else if (p.quality == QUALITY_UNKNOWN || p.counted_at == 0)
+                present_bound(&p, p.bounds_at > 0 ? p.upper : SIZE_UNKNOWN, QUALITY_BOUND_UPPER);
+        else if (p.counted_at < p.bounds_at && p.resident > p.upper)
+                present_bound(&p, p.upper, QUALITY_BOUND_UPPER);
+        else if (p.counted_at < p.bounds_at && p.resident < p.lower)
+                present_bound(&p, p.lower, QUALITY_BOUND_LOWER);
         *ret = p;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* names.c: the words for states and qualities, as capctl prints them and as the bus carries them. */
+/* names.c: the words for states and qualities, as capctl prints them and as the bus carries them; and what "unknown" is. */
 #include "capd/sample.h"
 
 const char *quality_to_string(enum quality q)
@@ -22,4 +22,13 @@ const char *group_state_to_string(enum group_state s)
         };
 
         return (unsigned)s < _STATE_MAX ? names[s] : "unknown";
+}
+
+void group_sample_forget(struct group_sample *s)
+{
+        s->quality = QUALITY_UNKNOWN;
+        s->resident = s->anon = s->file = s->shmem = s->mapped = SIZE_UNKNOWN;
+        s->exclusive = s->exclusive_anon = s->hugetlb = s->swap = SIZE_UNKNOWN;
+        s->have_private = false;
+        s->private_bytes = s->shared_bytes = s->pss_sum = SIZE_UNKNOWN;
 }

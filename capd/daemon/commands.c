@@ -22,11 +22,20 @@ static void command_reload(struct engine *e, const struct wire_command *c)
                 engine_reply(e, c->serial, 0, NULL, 0, "reloaded: %zu groups", e->n_groups);
 }
 
-static void refresh_settings(struct engine *e)
+/* What a client asked for is in the snapshot that the front has before the answer, so that it can be seen at once. */
+static void apply(struct engine *e, struct group *g)
 {
-        for (struct group *g = NULL; (g = groups_next(e, g));)
-                if (!g->doomed)
-                        group_update_settings(e, g);
+        if (g) {
+                group_update_settings(e, g);
+                engine_judge(e, &g, 1);
+        } else {
+                for (g = NULL; (g = groups_next(e, g));)
+                        if (!g->doomed) {
+                                group_update_settings(e, g);
+                                engine_judge(e, &g, 1);
+                        }
+        }
+        engine_publish(e);
 }
 
 static void command_pause(struct engine *e, const struct wire_command *c, bool pause)
@@ -36,8 +45,8 @@ static void command_pause(struct engine *e, const struct wire_command *c, bool p
         if (c->group[0] == '\0') {
                 e->paused = pause;
                 /* resuming everything resumes everything */
-                for (g = NULL; !pause && (g = groups_next(e, g));)
-                        g->paused = false;
+                for (struct group *each = NULL; !pause && (each = groups_next(e, each));)
+                        each->paused = false;
         } else {
                 g = group_find(e, c->group);
                 if (!g) {
@@ -46,11 +55,10 @@ static void command_pause(struct engine *e, const struct wire_command *c, bool p
                 }
                 g->paused = pause;
         }
-        refresh_settings(e);
+        apply(e, g);
         log_notice("%s %s by uid %u (pid %d)", c->group[0] ? c->group : "Everything", pause ? "paused" : "resumed",
                    c->uid, c->pid);
         engine_reply(e, c->serial, 0, NULL, 0, "%s", pause ? "paused" : "resumed");
-        engine_schedule(e, e->sys.ops->now(&e->sys));
 }
 
 static void command_set_cap(struct engine *e, const struct wire_command *c)
@@ -73,16 +81,15 @@ static void command_set_cap(struct engine *e, const struct wire_command *c)
         }
         g->temporary_cap = c->bytes;
         g->temporary_until = c->bytes && c->duration ? e->sys.ops->now(&e->sys) + c->duration : USEC_INFINITY;
-        group_update_settings(e, g);
         /* A judgement made under the other cap says nothing about this one. */
         g->memory.retry_at = 0;
         g->memory.failures = 0;
         g->memory.came_back = 0;
+        apply(e, g);
         log_notice("Group %s: cap %s by uid %u (pid %d)", g->name,
                    g->settings.has_cap ? format_size(size, g->settings.cap) : "none", c->uid, c->pid);
         engine_reply(e, c->serial, 0, NULL, 0, "cap is %s",
                      g->settings.has_cap ? format_size(size, g->settings.cap) : "none");
-        engine_schedule(e, e->sys.ops->now(&e->sys));
 }
 
 static void command_enforce(struct engine *e, const struct wire_command *c)
@@ -105,10 +112,10 @@ static void command_enforce(struct engine *e, const struct wire_command *c)
                 engine_reply(e, c->serial, -EPERM, NULL, 0, "%s", e->features.why_process_madvise);
         else {
                 g->forced = true;
+                apply(e, g);
                 log_notice("Group %s: enforcement asked for by uid %u (pid %d)", g->name, c->uid, c->pid);
                 engine_reply(e, c->serial, 0, NULL, 0, "bringing it down to its low watermark of %s",
                              format_size(text, g->settings.low));
-                engine_schedule(e, e->sys.ops->now(&e->sys));
         }
 }
 

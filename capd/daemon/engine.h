@@ -149,6 +149,7 @@ void engine_explain(struct engine *e, const struct wire_command *c);
 void engine_command(struct engine *e, const struct wire_command *c);
 
 /* publish.c: what the front is told */
+void engine_publish(struct engine *e);
 void engine_publish_soon(struct engine *e);
 void publish_group(struct engine *e, const struct group *g, struct wire_group *ret);
 void engine_reply(struct engine *e, uint32_t serial, int error, const void *body, size_t size, const char *format, ...)

@@ -114,7 +114,7 @@ static void take_count(struct count_job *c, size_t i, int result)
         struct group_sample *s = &g->sample;
 
         if (result < 0)
-                s->quality = QUALITY_UNKNOWN;
+                group_sample_forget(s);
         else
                 count_group_result(c->count, (uint32_t)i, s);
         if (g->quarantined > 0) {
@@ -122,8 +122,12 @@ static void take_count(struct count_job *c, size_t i, int result)
                 if (s->quality == QUALITY_EXACT)
                         s->quality = QUALITY_BOUND_LOWER;
         }
-        if (c->after_act)
+        if (c->after_act) {
                 g->resident_after = s->quality == QUALITY_EXACT ? s->resident : SIZE_UNKNOWN;
+                /* the act met a shared page once in each process that maps it; the group has it once */
+                if (s->quality == QUALITY_EXACT)
+                        g->last_act.left_shared = MIN(g->last_act.left_shared, s->resident - s->exclusive);
+        }
         remember_reference(g);
 }
 

@@ -96,20 +96,22 @@ static void describe_warnings(struct engine *e, char *buf, size_t size)
                 add_warning(buf, size, "too many processes do not let themselves be read; counting is slowed down");
 }
 
-static int on_publish(sd_event_source *source, void *userdata)
+void engine_publish(struct engine *e)
 {
-        struct engine *e = userdata;
         struct wire_message m = {.magic = WIRE_MAGIC, .version = WIRE_VERSION, .type = WIRE_SNAPSHOT, .has_body = 1};
         struct wire_snapshot *s;
         struct wire_group *out;
         void *map = NULL;
+        size_t n = 0;
         int fd;
 
-        m.body_size = sizeof(*s) + e->n_groups * sizeof(*out);
+        for (struct group *g = NULL; (g = groups_next(e, g));)
+                n += !g->doomed;
+        m.body_size = sizeof(*s) + n * sizeof(*out);
         fd = body_new("capd-snapshot", m.body_size, &map);
         if (fd < 0) {
                 log_warning("Cannot publish a snapshot: %s, ignoring", strerror(-fd));
-                return 0;
+                return;
         }
         s = map;
         out = (struct wire_group *)(s + 1);
@@ -137,14 +139,17 @@ static int on_publish(sd_event_source *source, void *userdata)
                 if (!g->doomed)
                         publish_group(e, g, &out[s->n_groups++]);
         munmap(map, m.body_size);
-        /* doomed groups were left out: the size says how many are really there */
-        m.body_size = sizeof(*s) + (m.body_size - sizeof(*s)) / sizeof(*out) * sizeof(*out);
         if (seal(fd) < 0) {
                 close_fd(fd);
-                return 0;
+                return;
         }
         if (front_process_send(&e->front, &m, fd) == -EAGAIN)
                 log_debug("The front does not keep up; a snapshot is dropped, ignoring");
+}
+
+static int on_publish(sd_event_source *source, void *userdata)
+{
+        engine_publish(userdata);
         return 0;
 }
 

@@ -604,6 +604,8 @@ void count_group_result(const struct count *c, uint32_t group, struct group_samp
         ret->private_bytes = s.private_bytes;
         ret->shared_bytes = s.shared_bytes;
         ret->pss_sum = s.pss_sum;
+        if (s.quality == QUALITY_UNKNOWN)
+                group_sample_forget(ret);
 }
 
 void count_process_result(const struct count *c, uint32_t process, struct process_sample *ret)

@@ -69,6 +69,9 @@ struct group_sample {
         uint64_t pss_sum;       /* SIZE_UNKNOWN unless asked for */
 };
 
+/* Makes the counted part unknown; the cheap part is left alone. */
+void group_sample_forget(struct group_sample *s);
+
 /* What really happened in one act on one group. */
 struct act_result {
         usec_t started, ended;
