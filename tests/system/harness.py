@@ -195,7 +195,7 @@ class Daemon:
         test.cleanup(self.kill)
         test.daemons.append(self)
         if wait:
-            test.wait(lambda: self.child.poll() is not None or self.try_status() is not None, "capd to answer", 60)
+            test.wait(lambda: self.child.poll() is not None or self.answers(), "capd to answer", 60)
             if self.child.poll() is not None:
                 raise Failure(f"capd ended with status {self.child.returncode}")
 
@@ -215,6 +215,11 @@ class Daemon:
     def try_status(self):
         done = self.ctl("status", "-J", check=None)
         return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def answers(self):
+        """It answers, and with what the engine knows rather than before the engine has told the front anything."""
+        status = self.try_status()
+        return status is not None and (status["groups"] or "Watching" in self.log())
 
     def status(self):
         return json.loads(self.ctl("status", "-J").stdout)
