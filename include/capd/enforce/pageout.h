@@ -49,7 +49,8 @@ struct pageout_request {
         usec_t max_stall;       /* longest time one step may hold a target's mmap lock */
         usec_t max_time;        /* the whole act; LIMIT_ACT_USEC at most */
         struct pageout_cursor cursor;
-        struct pageout_trace *trace; /* of the previous act on this group, or NULL; taken over unless pageout_new() fails */
+        struct pageout_trace
+                        *trace; /* of the previous act on this group, or NULL; taken over unless pageout_new() fails */
 };
 
 struct pageout;
