@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "capd/base/text.h"
 #include "capd/bus.h"
 #include "internal.h"
 
@@ -17,13 +18,14 @@
 
 struct cached_explain {
         usec_t at; /* 0: free */
-        struct wire_group group;
+        char name[LIMIT_GROUP_NAME_BYTES];
+        struct group_sample sample;
 };
 
 static struct cached_explain *cache_find(struct front *f, const char *group)
 {
         for (size_t i = 0; f->cache && i < LIMIT_EXPLAIN_CACHE; i++)
-                if (f->cache[i].at != 0 && strcmp(f->cache[i].group.name, group) == 0)
+                if (f->cache[i].at != 0 && strcmp(f->cache[i].name, group) == 0)
                         return &f->cache[i];
         return NULL;
 }
@@ -44,7 +46,8 @@ static void cache_store(struct front *f, const struct wire_group *g)
                                 c = &f->cache[i];
         }
         c->at = front_now(f);
-        c->group = *g;
+        text_copy(c->name, sizeof(c->name), g->name);
+        c->sample = g->sample;
 }
 
 void explain_done(struct front *f)
@@ -120,8 +123,13 @@ int explain_call(struct front *f, sd_bus_message *m, const char *group, sd_bus_e
                 const struct cached_explain *c = cache_find(f, group);
                 bool spent = debt_now(f) > BURST_USEC;
 
-                if (c && (spent || front_now(f) < c->at + LIMIT_EXPLAIN_CACHE_USEC))
-                        return send_answer(m, &c->group, -1, 0);
+                if (c && (spent || front_now(f) < c->at + LIMIT_EXPLAIN_CACHE_USEC)) {
+                        /* only the count is old: state and cap are as last published */
+                        struct wire_group g = *snapshot_find(&f->snapshot, group);
+
+                        g.sample = c->sample;
+                        return send_answer(m, &g, -1, 0);
+                }
                 if (spent)
                         return sd_bus_error_setf(error, BUS_ERROR_BUSY,
                                                  "counts for users have used their share of CPU time; try again in %u "

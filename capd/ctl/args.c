@@ -14,10 +14,10 @@ enum { OPTION_FIRST = 256 };
 
 const struct option_text option_texts[] = {
                 {"json", NULL, "print JSON; sizes are bytes", 'J', VERB_TABLE | VERB_EXPLAIN},
-                {"bytes", NULL, "print sizes in bytes", 'b', VERB_TABLE | VERB_EXPLAIN},
+                {"bytes", NULL, "print sizes in bytes", 'b', VERB_TABLE},
                 {"output", "COLS", "columns to show, +COLS to add some", 'o', VERB_TABLE},
                 {"noheadings", NULL, "do not print headings", 'n', VERB_TABLE},
-                {"raw", NULL, "print without alignment, blanks in a value as \\x20", 'r', VERB_TABLE},
+                {"raw", NULL, "print without alignment, odd bytes as \\xNN", 'r', VERB_TABLE},
                 {"watch", "SECONDS", "status: print again and again", 'w', VERB_STATUS},
                 {"user", "NAME", "measure: processes of a user", 0, VERB_MEASURE},
                 {"uid", "NUMBERS", "measure: of user numbers, such as 1000-1999", 0, VERB_MEASURE},
@@ -169,8 +169,6 @@ static int check(const struct arguments *a, const bool *seen)
                 return usage("%s needs more arguments", a->verb->name, NULL);
         if (a->n_words > a->verb->max_words)
                 return usage("'%s' is an argument too many", a->words[a->verb->max_words], NULL);
-        if ((a->verb->flags & VERB_EXPLAIN) && seen[0] + seen[1] == 2)
-                return 0;
         if (a->json && a->raw)
                 return usage("%s and --raw exclude each other", "--json", NULL);
         return 0;
@@ -227,7 +225,7 @@ static void print_columns(FILE *f, const char *title, const struct column *colum
 void print_help(FILE *f)
 {
         fputs("Usage:\n capctl [options] [VERB] [arguments]\n\n"
-              "Ask capd which groups of processes hold how much physical memory, each page counted once.\n\nVerbs:\n",
+              "Ask capd how much physical memory groups of processes hold, each page once.\n\nVerbs:\n",
               f);
         for (const struct verb *v = verbs; v->name; v++) {
                 char text[64];
@@ -247,5 +245,5 @@ void print_help(FILE *f)
         }
         print_columns(f, "Columns of status and measure:", group_columns);
         print_columns(f, "Columns of ps:", process_columns);
-        fputs("\nExit status: 0 done, 1 failed, 2 usage, 3 capd is not running. For more see capctl(1).\n", f);
+        fputs("\nExit status: 0 done, 1 failed, 2 usage, 3 capd is not running. See capctl(1).\n", f);
 }

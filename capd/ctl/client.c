@@ -38,15 +38,15 @@ static int connect_failed(const struct arguments *a, const char *path, int error
         bool standard = strcmp(a->runtime_directory, DEFAULT_RUNTIME_DIRECTORY) == 0;
 
         if (error == EACCES || error == EPERM)
-                return fail("no permission to reach capd at %s: ask as root", path);
+                return failed("no permission to reach capd at %s: ask as root", path);
         if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR) {
                 if (standard)
-                        (void)fail("capd is not running: systemctl start capd");
+                        (void)failed("capd is not running: systemctl start capd");
                 else
-                        (void)fail("capd is not running with --runtime-directory %s", a->runtime_directory);
+                        (void)failed("capd is not running with --runtime-directory %s", a->runtime_directory);
                 return EXIT_NO_DAEMON;
         }
-        return fail("cannot reach capd at %s: %s", path, strerror(error));
+        return failed("cannot reach capd at %s: %s", path, strerror(error));
 }
 
 /* Connects here and not in sd-bus: it would say only after the first call that nobody listens. */
@@ -57,12 +57,12 @@ static int connect_socket(const struct arguments *a, int *ret)
 
         if ((size_t)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/" CONTROL_SOCKET, a->runtime_directory) >=
             sizeof(sa.sun_path))
-                return fail("the name of the runtime directory is too long");
+                return failed("the name of the runtime directory is too long");
         for (unsigned i = 0; i < CONNECT_TRIES; i++) {
                 _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
                 if (fd < 0)
-                        return fail("no socket: %m");
+                        return failed("no socket: %m");
                 if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0) {
                         *ret = TAKE_FD(fd);
                         return 0;
@@ -111,7 +111,7 @@ int client_open(const struct arguments *a, sd_bus **ret)
 
         for (unsigned i = 0; i < CONNECT_TRIES; i++) {
                 _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
-                int fd, status;
+                int fd = -1, status;
 
                 status = connect_socket(a, &fd);
                 if (status != 0)
@@ -128,8 +128,8 @@ int client_open(const struct arguments *a, sd_bus **ret)
                 usleep(CONNECT_PAUSE_USEC);
         }
         if (r == -ETIMEDOUT)
-                return fail("capd does not answer; see its log: journalctl -u capd");
-        return fail("capd closes the connection (%s): too many may be open; try again", strerror(-r));
+                return failed("capd does not answer; see its log: journalctl -u capd");
+        return failed("capd closes the connection (%s): too many may be open; try again", strerror(-r));
 }
 
 /* -- calls -- */
@@ -142,15 +142,15 @@ static int call_failed(const sd_bus_error *error, int r)
 
                 fflush(stdout);
                 fprintf(stderr, "%s%s", error->message, len > 0 && error->message[len - 1] == '\n' ? "" : "\n");
-                return fail("the configuration was not taken; the one before stays in force");
+                return failed("the configuration was not taken; the one before stays in force");
         }
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_UNKNOWN_OBJECT))
-                return fail("no such group; 'capctl status' lists them");
+                return failed("no such group; 'capctl status' lists them");
         if (r == -ETIMEDOUT || sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY))
-                return fail("capd does not answer; see its log: journalctl -u capd");
+                return failed("capd does not answer; see its log: journalctl -u capd");
         if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE)
-                return fail("capd closed the connection; try again");
-        return fail("%s", error->message ? error->message : strerror(-r));
+                return failed("capd closed the connection; try again");
+        return failed("%s", error->message ? error->message : strerror(-r));
 }
 
 static int new_call(sd_bus *bus, const char *path, const char *interface, const char *method, sd_bus_message **ret)
@@ -172,8 +172,8 @@ static int call(sd_bus *bus, sd_bus_message *m, sd_bus_message **ret)
 
 static int garbled(int r)
 {
-        return fail("capd answered what capctl %s does not understand (%s); are they of the same version?",
-                    CAPD_VERSION, strerror(-r));
+        return failed("capd answered what capctl %s does not understand (%s); are they of the same version?",
+                      CAPD_VERSION, strerror(-r));
 }
 
 int client_command(sd_bus *bus, char **ret_text, const char *method, const char *types, ...)
@@ -190,7 +190,7 @@ int client_command(sd_bus *bus, char **ret_text, const char *method, const char 
         r = sd_bus_message_appendv(m, types, ap);
         va_end(ap);
         if (r < 0) /* D-Bus takes valid UTF-8 only, and so do names of groups */
-                return fail("no such group; 'capctl status' lists them");
+                return failed("no such group; 'capctl status' lists them");
         r = call(bus, m, &reply);
         if (r != 0)
                 return r;

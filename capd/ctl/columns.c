@@ -20,11 +20,11 @@
 #define N COLUMN_DAEMON
 
 const struct column group_columns[] = {
-                {"GROUP", "name", "name", COLUMN_TEXT, G(name), D | J | M},
-                {"STATE", "state", "ok, over, enforcing, thrashing, unenforceable, observed, paused, unknown",
-                 COLUMN_STATE, G(state), D | J | N},
-                {"RESIDENT", "resident", "distinct physical memory: each page once (< at most, > at least, ~ estimate)",
-                 COLUMN_RESIDENT, G(sample), D | J | M},
+                {"GROUP", "name", "name of the group", COLUMN_TEXT, G(name), D | J | M},
+                {"STATE", "state", "ok, over, enforcing, thrashing, unenforceable, …", COLUMN_STATE, G(state),
+                 D | J | N},
+                {"RESIDENT", "resident", "physical memory, each page once (< at most, > at least)", COLUMN_RESIDENT,
+                 G(sample), D | J | M},
                 {"CAP", "cap", "cap in force", COLUMN_SIZE, G(cap), D | J | N},
                 {"USE%", "use_percent", "RESIDENT in percent of CAP", COLUMN_USE, 0, D | N},
                 {"TREND", "trend", "growth of RESIDENT in a second", COLUMN_RATE, G(trend), D | N},
@@ -95,8 +95,7 @@ const struct column process_columns[] = {
                 {"PID", "pid", "process", COLUMN_PID, P(pid), D | J},
                 {"USER", "user", "effective user", COLUMN_USER, P(uid), D | J},
                 {"RSS", "rss", "what top shows", COLUMN_SIZE, P(rss), D | J},
-                {"SHARE", "share", "its part of RESIDENT: each page divided by its mappings in the group", COLUMN_SIZE,
-                 P(share), D | J},
+                {"SHARE", "share", "its part of RESIDENT, shared pages divided", COLUMN_SIZE, P(share), D | J},
                 {"ALONE", "alone", "what it alone adds to RESIDENT", COLUMN_SIZE, P(alone), D | J},
                 {"EXCLUSIVE", "exclusive", "pages mapped once on the host: what page-out can reach", COLUMN_SIZE,
                  P(exclusive), D | J},
@@ -164,9 +163,9 @@ static int unknown_column(const struct column *all, const char *name)
         near = text_nearest(name, names);
         text_escape(text, sizeof(text), name, strlen(name));
         if (near)
-                (void)fail("there is no column '%s'; did you mean %s?", text, near);
+                (void)failed("there is no column '%s'; did you mean %s?", text, near);
         else
-                (void)fail("there is no column '%s'; 'capctl --help' lists them", text);
+                (void)failed("there is no column '%s'; 'capctl --help' lists them", text);
         return EXIT_USAGE;
 }
 
@@ -267,13 +266,25 @@ static void write_rate(char *buf, int64_t rate, enum cell_style style)
                 snprintf(buf, CELL_MAX, "%c%s/s", rate < 0 ? '-' : '+', format_size(size, amount));
 }
 
-static void write_use(char *buf, const struct wire_group *g, enum cell_style style)
+uint32_t use_percent(const struct wire_group *g)
 {
+        unsigned __int128 percent;
+
         if (!g->has_cap || g->cap == 0 || g->cap == SIZE_UNKNOWN || g->sample.quality == QUALITY_UNKNOWN ||
             g->sample.resident == SIZE_UNKNOWN)
+                return UINT32_MAX;
+        percent = (unsigned __int128)g->sample.resident * 100 / g->cap;
+        return percent < UINT32_MAX ? (uint32_t)percent : UINT32_MAX - 1;
+}
+
+static void write_use(char *buf, const struct wire_group *g, enum cell_style style)
+{
+        uint32_t percent = use_percent(g);
+
+        if (percent == UINT32_MAX)
                 strcpy(buf, style == CELL_JSON ? "" : "-");
         else
-                snprintf(buf, CELL_MAX, "%" PRIu64, (uint64_t)((unsigned __int128)g->sample.resident * 100 / g->cap));
+                snprintf(buf, CELL_MAX, "%" PRIu32, percent);
 }
 
 static void write_time(char *buf, usec_t t, enum cell_style style)

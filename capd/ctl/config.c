@@ -62,10 +62,10 @@ static int load(const char *file, struct policy **ret)
                 r = load_files(&files, &p, &problems);
         print_problems(&problems);
         if (problems.n > 0)
-                return fail("%zu problem%s", problems.n + problems.n_dropped,
-                            problems.n + problems.n_dropped == 1 ? "" : "s");
+                return failed("%zu problem%s", problems.n + problems.n_dropped,
+                              problems.n + problems.n_dropped == 1 ? "" : "s");
         if (r < 0)
-                return fail("cannot read the configuration: %s", strerror(-r));
+                return failed("cannot read the configuration: %s", strerror(-r));
         *ret = TAKE_PTR(p);
         return 0;
 }
@@ -95,7 +95,7 @@ int verb_config(const struct arguments *a)
                 if (r != 0)
                         return r;
                 r = policy_dump(p, stdout);
-                return r < 0 ? fail("cannot write the configuration: %s", strerror(-r)) : EXIT_DONE;
+                return r < 0 ? failed("cannot write the configuration: %s", strerror(-r)) : EXIT_DONE;
         }
         r = client_open(a, &bus);
         if (r == 0)

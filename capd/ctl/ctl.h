@@ -2,7 +2,7 @@
 /*
  * ctl.h: the parts of capctl.
  *
- * capctl.c is main() and the table of verbs. args.c reads the command line. client.c talks to the front and reads its
+ * capctl.c is main(), verbs.c the table of verbs. args.c reads the command line. client.c talks to the front and reads its
  * figures back into the structs of wire.h, which every verb works on. columns.c knows what can be shown in a table,
  * table.c shows it through libsmartcols, explain-text.c says it in words. One file a verb, or a family of them.
  */
@@ -57,7 +57,7 @@ struct arguments {
 
 enum verb_flags {
         VERB_TABLE = 1 << 0,   /* takes -J -b -o -n -r */
-        VERB_EXPLAIN = 1 << 1, /* -J and -b of them */
+        VERB_EXPLAIN = 1 << 1, /* -J of them */
         VERB_STATUS = 1 << 2,
         VERB_MEASURE = 1 << 3,
         VERB_CONFIG = 1 << 4,
@@ -85,7 +85,7 @@ void arguments_done(struct arguments *a);
 void print_help(FILE *f);
 
 /* "capctl: …" on standard error. Returns EXIT_FAILED. */
-int fail(const char *format, ...) _printf_(1, 2);
+int failed(const char *format, ...) _printf_(1, 2);
 int out_of_memory(void);
 
 /* -- the daemon -- */
@@ -177,6 +177,8 @@ enum cell_style { CELL_TABLE, CELL_BYTES, CELL_RAW, CELL_JSON };
 #define CELL_MAX 640U
 /* The text of one cell; "" stands for null in JSON. */
 void cell_text(char buf[static CELL_MAX], const struct column *c, const void *row, enum cell_style style, usec_t now);
+/* resident in percent of the cap; UINT32_MAX: unknown, or no cap. */
+uint32_t use_percent(const struct wire_group *g);
 const char *state_colour(enum group_state s); /* a name for libsmartcols, or NULL */
 
 /* Prints rows of `size` bytes each. `name` is the list's in JSON. 0 or EXIT_FAILED. */

@@ -165,8 +165,8 @@ static void caps(FILE *f, const struct wire_group *g, usec_t now)
                 return;
         }
         fprintf(f, "cap      %s", format_size(a, g->cap));
-        if (g->sample.quality != QUALITY_UNKNOWN && g->sample.resident != SIZE_UNKNOWN && g->cap > 0)
-                fprintf(f, ", %" PRIu64 "%% used", (uint64_t)((unsigned __int128)g->sample.resident * 100 / g->cap));
+        if (use_percent(g) != UINT32_MAX)
+                fprintf(f, ", %" PRIu32 "%% used", use_percent(g));
         fprintf(f, "; enforcement stops at %s\n", format_size(b, g->low_watermark));
         if (g->temporary_cap) {
                 fputs("         temporary", f);

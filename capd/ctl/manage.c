@@ -72,9 +72,9 @@ static int read_cap(const char *word, uint64_t *ret)
         }
         text_escape(text, sizeof(text), word, strlen(word));
         if (r == 0)
-                (void)fail("a cap of %s is too small: at least 1M", text);
+                (void)failed("a cap of %s is too small: at least 1M", text);
         else
-                (void)fail("'%s' is no size: write 512M, 1.5G, or default for the configured cap", text);
+                (void)failed("'%s' is no size: write 512M, 1.5G, or default for the configured cap", text);
         return EXIT_USAGE;
 }
 
@@ -89,7 +89,7 @@ int verb_cap(const struct arguments *a)
         if (r != 0)
                 return r;
         if (a->duration && (parse_time(a->duration, &duration) < 0 || duration == 0)) {
-                (void)fail("--for takes a time such as 30min or 2h");
+                (void)failed("--for takes a time such as 30min or 2h");
                 return EXIT_USAGE;
         }
         r = client_open(a, &bus);

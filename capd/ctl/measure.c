@@ -72,7 +72,7 @@ static int read_selectors(struct measurement *m)
         if (r == 0)
                 return 0;
         for (size_t i = 0; i < problems.n; i++)
-                (void)fail("%s", problems.items[i].message);
+                (void)failed("%s", problems.items[i].message);
         return r == -EBADMSG ? EXIT_USAGE : out_of_memory();
 }
 
@@ -89,10 +89,10 @@ static int read_pid_files(struct measurement *m)
 
                 n = sys_read_file_at(&m->sys, m->sys.root_fd, path + (path[0] == '/'), text, sizeof(text));
                 if (n < 0)
-                        return fail("cannot read %s: %s", path, strerror((int)-n));
+                        return failed("cannot read %s: %s", path, strerror((int)-n));
                 text[strcspn(text, " \t\n")] = '\0';
                 if (parse_number(text, INT32_MAX, &pid) < 0)
-                        return fail("%s holds no process number", path);
+                        return failed("%s holds no process number", path);
                 m->pid_files[i] = (pid_t)pid;
         }
         return 0;
@@ -121,14 +121,14 @@ static int add_named(struct measurement *m)
 
                 text_escape(text, sizeof(text), word, strlen(word));
                 if (parse_number(word, INT32_MAX, &pid) < 0) {
-                        (void)fail("'%s' is no process number", text);
+                        (void)failed("'%s' is no process number", text);
                         return EXIT_USAGE;
                 }
                 p = process_table_find(m->table, (pid_t)pid);
                 if (!p || p->facts.kernel_thread || p->facts.zombie)
-                        return fail(p ? "process %s has no memory of its own: a kernel thread or a zombie"
-                                      : "there is no process %s",
-                                    text);
+                        return failed(p ? "process %s has no memory of its own: a kernel thread or a zombie"
+                                        : "there is no process %s",
+                                      text);
                 for (size_t j = 0; j < m->n_members && p; j++)
                         if (m->members[j] == p)
                                 p = NULL; /* named twice */
@@ -162,7 +162,7 @@ static int add_selected(struct measurement *m)
                 if (match_process(m->policy, &world, &p->facts, &match, 1) > 0 && add_member(m, p) != 0)
                         return EXIT_FAILED;
         }
-        return m->n_members > 0 ? 0 : fail("no process is selected");
+        return m->n_members > 0 ? 0 : failed("no process is selected");
 }
 
 /* -- how much -- */
@@ -211,7 +211,7 @@ static int run_count(struct measurement *m, unsigned flags)
         if (r >= 0)
                 r = count_run(count, NULL);
         if (r < 0)
-                return fail("the count failed: %s", strerror(-r));
+                return failed("the count failed: %s", strerror(-r));
         m->group.sample.pss_sum = SIZE_UNKNOWN;
         count_group_result(count, 0, &m->group.sample);
         if (!m->group.sample.have_private)
@@ -274,9 +274,9 @@ static int prepare(struct measurement *m)
         if (r >= 0)
                 r = features_probe(&m->sys, NOBODY, NOBODY, &m->features);
         if (r < 0)
-                return fail("cannot read /proc: %s", strerror(-r));
+                return failed("cannot read /proc: %s", strerror(-r));
         if (!m->features.pagemap_frames)
-                return fail("the kernel shows page frames to root only (CAP_SYS_ADMIN): run measure as root");
+                return failed("the kernel shows page frames to root only (CAP_SYS_ADMIN): run measure as root");
         if (m->arguments->n_words == 0) {
                 r = read_selectors(m);
                 if (r == 0)
@@ -287,7 +287,7 @@ static int prepare(struct measurement *m)
         r = process_table_new(&m->sys, m->policy ? m->policy->facts : 0, 0, &m->table);
         if (r >= 0)
                 r = process_table_refresh(m->table, now_monotonic(), USEC_INFINITY, NULL, NULL);
-        return r < 0 ? fail("cannot list processes: %s", strerror(-r)) : 0;
+        return r < 0 ? failed("cannot list processes: %s", strerror(-r)) : 0;
 }
 
 static int check_words(const struct arguments *a)
@@ -297,8 +297,8 @@ static int check_words(const struct arguments *a)
         for (int i = 0; i < _SELECT_MAX; i++)
                 selects |= a->selectors[i] != NULL;
         if (selects == (a->n_words > 0)) {
-                (void)fail(selects ? "give process numbers or options that select processes, not both"
-                                   : "what is to be measured? Give process numbers, or --user, --unit, --comm …");
+                (void)failed(selects ? "give process numbers or options that select processes, not both"
+                                     : "what is to be measured? Give process numbers, or --user, --unit, --comm …");
                 return EXIT_USAGE;
         }
         return 0;

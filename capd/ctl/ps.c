@@ -33,7 +33,7 @@ int verb_ps(const struct arguments *a)
         if (r != 0)
                 return r;
         if (n == 0 && g.sample.processes > 0)
-                return fail("capd shows single processes to root only; 'capctl explain' shows the sums");
+                return failed("capd shows single processes to root only; 'capctl explain' shows the sums");
         if (n > 0)
                 qsort(processes, n, sizeof(*processes), by_weight);
         if (n == 0 && !a->json)

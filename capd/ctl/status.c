@@ -37,7 +37,7 @@ static int select_groups(const struct arguments *a, struct groups *g)
                         char text[256];
 
                         text_escape(text, sizeof(text), a->words[i], strlen(a->words[i]));
-                        return fail("no such group: %s", text);
+                        return failed("no such group: %s", text);
                 }
         }
         for (size_t i = 0; a->n_words > 0 && i < g->n; i++)

@@ -122,9 +122,9 @@ int table_print(const char *name, const struct selection *s, const struct argume
         if (r < 0)
                 r = out_of_memory();
         else if (a->json && n == 0) /* libsmartcols prints nothing at all for an empty table */
-                r = printf("{\n   \"%s\": [\n   ]\n}\n", name) < 0 ? EXIT_FAILED : EXIT_DONE;
+                r = printf("{\n   \"%s\": []\n}\n", name) < 0 ? EXIT_FAILED : EXIT_DONE;
         else
-                r = scols_print_table(table) < 0 ? fail("cannot write the table") : EXIT_DONE;
+                r = scols_print_table(table) < 0 ? failed("cannot write the table") : EXIT_DONE;
         scols_unref_table(table);
         return r;
 }

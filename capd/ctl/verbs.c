@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* verbs.c: the table of verbs, and how a verb says that it failed. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "ctl.h"
+
+/* --help, the manual and the completions are compared with this table. */
+const struct verb verbs[] = {
+                {"status", "[GROUP…]", "show groups: state, resident, cap (the default)", verb_status,
+                 VERB_TABLE | VERB_STATUS, 0, UINT32_MAX},
+                {"explain", "GROUP", "how a group's numbers add up, what enforcement did", verb_explain, VERB_EXPLAIN,
+                 1, 1},
+                {"ps", "GROUP", "show a group's processes and what each adds", verb_ps, VERB_TABLE, 1, 1},
+                {"measure", "PID…", "count processes now, without the daemon", verb_measure, VERB_TABLE | VERB_MEASURE,
+                 0, UINT32_MAX},
+                {"check", "[FILE]", "report every problem of a configuration", verb_check, 0, 0, 1},
+                {"config", "", "show what is in force, and where it was set", verb_config, VERB_CONFIG, 0, 0},
+                {"cap", "GROUP SIZE|default", "set a temporary cap, or go back to the configured one", verb_cap,
+                 VERB_CAP, 2, 2},
+                {"pause", "[GROUP]", "stop acting on a group, or on all", verb_pause, 0, 0, 1},
+                {"resume", "[GROUP]", "act again", verb_resume, 0, 0, 1},
+                {"enforce", "GROUP", "bring a group under its cap now", verb_enforce, 0, 1, 1},
+                {"reload", "", "read the configuration again", verb_reload, 0, 0, 0},
+                {0},
+};
+
+int failed(const char *format, ...)
+{
+        va_list ap;
+
+        fflush(stdout);
+        fputs("capctl: ", stderr);
+        va_start(ap, format);
+        vfprintf(stderr, format, ap);
+        va_end(ap);
+        fputc('\n', stderr);
+        return EXIT_FAILED;
+}
+
+int out_of_memory(void)
+{
+        return failed("out of memory");
+}
