@@ -50,6 +50,7 @@ struct decision {
         struct decide_verdict *verdict;
         enum standing standing;
         bool fresh;        /* the exact count is of this look */
+        bool judged;       /* an act was judged in this call */
         usec_t settled_at; /* when the group may be acted on again; 0 now */
 };
 
@@ -151,6 +152,7 @@ static void judge_last_act(struct decision *d)
         if (!a || a->ended == m->last_act_ended)
                 return;
         m->last_act_ended = a->ended;
+        d->judged = true;
         if (d->settings->reclaim_rate > 0)
                 m->tokens -= (double)a->unmapped;
 
@@ -280,6 +282,21 @@ static uint64_t pageable(const struct decision *d)
         return d->verdict->swap ? s->exclusive : s->exclusive - MIN(s->exclusive, s->exclusive_anon + s->shmem);
 }
 
+/* Why nothing is pageable at all. */
+static void describe_unpageable(const struct decision *d, char *buf, size_t size)
+{
+        const struct group_sample *s = d->facts->sample;
+        char text[SIZE_TEXT_MAX];
+
+        if (d->verdict->swap || s->exclusive == 0)
+                snprintf(buf, size,
+                         "%s of it is mapped by more than one process, which process_madvise cannot page out",
+                         format_size(text, s->resident - s->exclusive));
+        else
+                snprintf(buf, size, "%s of it is anonymous or shared memory and no swap is free: add swap",
+                         format_size(text, s->anon + s->shmem));
+}
+
 static bool host_is_short(const struct decision *d)
 {
         return d->settings->pressure_threshold == 0 || d->host->used_basis_points > d->settings->pressure_threshold;
@@ -325,23 +342,25 @@ static bool held_back(struct decision *d)
                             "PressureThreshold=%u%%",
                             cap, d->host->used_basis_points / 100, set->pressure_threshold / 100);
         else if (!d->facts->forced && d->memory->retry_at > d->now) {
-                char obstacle[160], wait[SIZE_TEXT_MAX];
+                char obstacle[160];
 
-                format_time(wait, (d->memory->retry_at - d->now) / USEC_PER_SEC * USEC_PER_SEC);
+                if (!d->judged && (d->memory->state == STATE_UNENFORCEABLE || d->memory->state == STATE_THRASHING))
+                        return true; /* nothing new is known */
                 if (d->memory->came_back >= CAME_BACK_ACTS) {
                         enter_state(d, STATE_THRASHING,
                                     "what is paged out comes straight back: the cap of %s is below "
-                                    "the working set, about %s; next try in %s",
+                                    "the working set, about %s",
                                     cap,
-                                    format_size(size, d->memory->working_set ? d->memory->working_set : SIZE_UNKNOWN),
-                                    wait);
+                                    format_size(size, d->memory->working_set ? d->memory->working_set : SIZE_UNKNOWN));
                         return true;
                 }
-                if (d->facts->last_act)
+                if (pageable(d) == 0)
+                        describe_unpageable(d, obstacle, sizeof(obstacle));
+                else if (d->facts->last_act)
                         describe_obstacle(d->facts->last_act, obstacle, sizeof(obstacle));
                 else
-                        snprintf(obstacle, sizeof(obstacle), "%s", "no act was possible");
-                enter_state(d, STATE_UNENFORCEABLE, "%s; next try in %s", obstacle, wait);
+                        snprintf(obstacle, sizeof(obstacle), "%s", "it could not be brought down");
+                enter_state(d, STATE_UNENFORCEABLE, "%s", obstacle);
         } else
                 return false;
         return true;
@@ -369,17 +388,12 @@ static void act(struct decision *d)
         uint64_t goal = s->resident - d->settings->low;
 
         if (pageable(d) == 0) {
+                char obstacle[160];
+
                 /* Known without trying; the wait grows all the same: nothing is gained by counting it at every look. */
                 back_off(d);
-                if (d->verdict->swap || s->shmem + s->exclusive_anon < s->exclusive || s->exclusive_anon == 0)
-                        enter_state(d, STATE_UNENFORCEABLE,
-                                    "%s of it is mapped by more than one process, which "
-                                    "process_madvise cannot page out",
-                                    format_size(rest, s->resident - s->exclusive));
-                else
-                        enter_state(d, STATE_UNENFORCEABLE,
-                                    "%s of it is anonymous memory and no swap is free: add swap",
-                                    format_size(rest, s->anon + s->shmem));
+                describe_unpageable(d, obstacle, sizeof(obstacle));
+                enter_state(d, STATE_UNENFORCEABLE, "%s", obstacle);
                 return;
         }
         if (d->settings->reclaim_rate > 0 && !d->facts->forced) {
