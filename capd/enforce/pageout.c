@@ -46,7 +46,7 @@ int pageout_new(const struct sys *sys, const struct features *features, const st
         p->swap = request->swap;
         p->max_time = MIN(request->max_time, LIMIT_ACT_USEC);
         p->current = NO_TARGET;
-        step_init(&p->step, features->page_size, request->max_stall);
+        step_init(&p->step, features->page_size, request->max_stall, request->cursor.step);
 
         r = copy_targets(p, request);
         if (r < 0)
@@ -109,13 +109,14 @@ void pageout_get_cursor(const struct pageout *p, struct pageout_cursor *ret)
                (p->states[p->legs.items[i].target].dead || p->legs.items[i].from >= p->legs.items[i].to))
                 i++;
         if (i >= p->legs.n) {
-                *ret = (struct pageout_cursor){};
+                *ret = (struct pageout_cursor){.step = p->step.bytes};
                 return;
         }
         *ret = (struct pageout_cursor){
                         .pid = p->targets[p->legs.items[i].target].pid,
                         .start_time = p->targets[p->legs.items[i].target].start_time,
                         .address = p->legs.items[i].from,
+                        .step = p->step.bytes,
         };
 }
 

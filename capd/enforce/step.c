@@ -6,10 +6,11 @@
 #define AIM_HIGH 80U
 #define AIM      60U
 
-void step_init(struct step *s, uint64_t page_size, usec_t max_stall)
+void step_init(struct step *s, uint64_t page_size, usec_t max_stall, uint64_t bytes)
 {
+        bytes = bytes > 0 ? MIN(bytes - bytes % page_size, STEP_MAX_BYTES) : STEP_FIRST_BYTES;
         *s = (struct step){
-                        .bytes = MAX(STEP_FIRST_BYTES, page_size),
+                        .bytes = MAX(bytes, page_size),
                         .min_bytes = page_size,
                         .limit = STEP_MAX_BYTES,
                         .max_stall = MAX(max_stall, (usec_t)1),

@@ -24,7 +24,8 @@ struct step {
         uint64_t limit; /* half of what was too much the last time: growth is fast below and slow above */
 };
 
-void step_init(struct step *s, uint64_t page_size, usec_t max_stall);
+/* `bytes`: what an earlier act came to, or 0. */
+void step_init(struct step *s, uint64_t page_size, usec_t max_stall, uint64_t bytes);
 
 /* After a step: `attempted` bytes were given to the kernel, `moved` left, the longest call of it took `took`. */
 void step_learn(struct step *s, uint64_t attempted, uint64_t moved, usec_t took);

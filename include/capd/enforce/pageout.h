@@ -33,6 +33,7 @@ struct pageout_cursor {
         pid_t pid;
         uint64_t start_time;
         uint64_t address;
+        uint64_t step; /* bytes of a step that keeps to max_stall, as far as it was learnt */
 };
 
 /* What the last act paged out, to see at the next one what came back. Bounded. */
@@ -49,8 +50,8 @@ struct pageout_request {
         usec_t max_stall;       /* longest time one step may hold a target's mmap lock */
         usec_t max_time;        /* the whole act; LIMIT_ACT_USEC at most */
         struct pageout_cursor cursor;
-        struct pageout_trace
-                        *trace; /* of the previous act on this group, or NULL; taken over unless pageout_new() fails */
+        /* of the previous act on this group, or NULL; taken over unless pageout_new() fails */
+        struct pageout_trace *trace;
 };
 
 struct pageout;

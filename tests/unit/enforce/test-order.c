@@ -133,27 +133,27 @@ static void test_step(void **state)
         unsigned over;
         usec_t took;
 
-        step_init(&s, PAGE, 2000);
+        step_init(&s, PAGE, 2000, 0);
         assert_int_equal(s.bytes, MIB);
         took = settle(&s, 700, 50, &over);
         assert_in_range(took, 1000, 1600);
         assert_int_equal(over, 0);
 
         /* far too slow: one long call, then good */
-        step_init(&s, PAGE, 2000);
+        step_init(&s, PAGE, 2000, 0);
         took = settle(&s, 50000, 50, &over);
         assert_in_range(took, 800, 1600);
         assert_int_equal(over, 1);
 
         /* not one page can be done in time: a page at a time all the same */
-        step_init(&s, PAGE, 2000);
+        step_init(&s, PAGE, 2000, 0);
         settle(&s, 5000000, 50, &over);
         assert_int_equal(s.bytes, PAGE);
 
-        step_init(&s, PAGE, 2000);
+        step_init(&s, PAGE, 2000, 0);
         settle(&s, 0, 50, &over);
         assert_int_equal(s.bytes, STEP_MAX_BYTES);
-        step_init(&s, PAGE, 0);
+        step_init(&s, PAGE, 0, 0);
         settle(&s, 700, 50, &over);
         assert_int_equal(s.bytes, PAGE);
 }
@@ -164,7 +164,7 @@ static void test_step_recovers(void **state)
         unsigned over;
         uint64_t before;
 
-        step_init(&s, PAGE, 2000);
+        step_init(&s, PAGE, 2000, 0);
         settle(&s, 700, 50, &over);
         before = s.bytes;
         step_learn(&s, s.bytes, s.bytes, 2000000);
@@ -174,11 +174,23 @@ static void test_step_recovers(void **state)
         assert_int_equal(over, 0);
 }
 
+static void test_step_goes_on(void **state)
+{
+        struct step s;
+
+        step_init(&s, PAGE, 2000, 5 * PAGE + 1);
+        assert_int_equal(s.bytes, 5 * PAGE);
+        step_init(&s, PAGE, 2000, 1);
+        assert_int_equal(s.bytes, PAGE);
+        step_init(&s, PAGE, 2000, UINT64_MAX);
+        assert_int_equal(s.bytes, STEP_MAX_BYTES);
+}
+
 static void test_step_learns_only_from_what_moved(void **state)
 {
         struct step s;
 
-        step_init(&s, PAGE, 2000);
+        step_init(&s, PAGE, 2000, 0);
         step_learn(&s, s.bytes, 0, 5); /* locked */
         assert_int_equal(s.bytes, MIB);
         step_learn(&s, PAGE, PAGE, 1); /* the end of a process */
@@ -216,10 +228,15 @@ static void test_trace(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                        cmocka_unit_test(test_order),         cmocka_unit_test(test_order_is_stable),
-                        cmocka_unit_test(test_legs_spare),    cmocka_unit_test(test_legs_unknown_mm),
-                        cmocka_unit_test(test_legs_wrap),     cmocka_unit_test(test_step),
-                        cmocka_unit_test(test_step_recovers), cmocka_unit_test(test_step_learns_only_from_what_moved),
+                        cmocka_unit_test(test_order),
+                        cmocka_unit_test(test_order_is_stable),
+                        cmocka_unit_test(test_legs_spare),
+                        cmocka_unit_test(test_legs_unknown_mm),
+                        cmocka_unit_test(test_legs_wrap),
+                        cmocka_unit_test(test_step),
+                        cmocka_unit_test(test_step_recovers),
+                        cmocka_unit_test(test_step_goes_on),
+                        cmocka_unit_test(test_step_learns_only_from_what_moved),
                         cmocka_unit_test(test_trace),
         };
 

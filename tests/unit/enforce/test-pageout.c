@@ -294,12 +294,18 @@ static void test_steps_fit_the_stall(void **state)
         q.max_time = USEC_PER_SEC;
         q.max_stall = 500;
         w->cost_page = 10; /* 50 pages in 500 µs; the first step of 256 takes 2560 */
-        world_act(w, &q, NULL, NULL);
+        world_act(w, &q, &q.cursor, NULL);
         for (size_t i = 0; i < w->n_calls; i++)
                 over += w->calls[i].bytes / PAGE * w->cost_page > q.max_stall;
         assert_int_equal(over, 1);
         assert_in_range(w->calls[1].bytes / PAGE * w->cost_page, 200, 400);
         assert_true(w->n_calls > 100);
+
+        /* the next act begins with what this one learnt */
+        w->n_calls = 0;
+        world_fill(w, 50, BASE, 20000, ANON);
+        world_act(w, &q, NULL, NULL);
+        assert_true(w->calls[0].bytes / PAGE * w->cost_page <= q.max_stall);
         world_free(w);
 }
 
@@ -414,16 +420,23 @@ static void test_swap_fills_up(void **state)
 {
         struct world *w = anonymous_world(1000);
         struct pageout_request q = world_request(two, 2, 100000);
+        struct pageout_trace *trace;
         struct act_result r;
 
         world_map(w, 60, BASE + 2000 * PAGE, 20, FILE_CLEAN);
         world_fill(w, 60, BASE + 2000 * PAGE, 20, FILE_CLEAN);
         world_swap(w, 1000000, 150);
-        r = world_act(w, &q, NULL, NULL);
+        r = world_act(w, &q, NULL, &trace);
         assert_int_equal(r.unmapped, 170 * PAGE);
         assert_int_equal(r.left_no_swap, 1850 * PAGE);
         assert_int_equal(r.left_busy, 0);
         assert_true(r.attempted < 600 * PAGE); /* not tried again and again */
+
+        /* what stayed is no refault */
+        q.trace = trace;
+        q.goal = PAGE;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.refaulted, 0);
         world_free(w);
 }
 
