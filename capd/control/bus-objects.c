@@ -50,10 +50,26 @@ static int enumerate_groups(sd_bus *bus, const char *prefix, void *userdata, cha
         return 0;
 }
 
+/* The one method of the message bus that generic clients (busctl --address=, gdbus) cannot do without. */
+static int method_hello(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        return sd_bus_reply_method_return(m, "s", ":1.1");
+}
+
+static const sd_bus_vtable peer_vtable[] = {
+                SD_BUS_VTABLE_START(0),
+                SD_BUS_METHOD_WITH_ARGS("Hello", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", name), method_hello,
+                                        SD_BUS_VTABLE_UNPRIVILEGED),
+                SD_BUS_VTABLE_END,
+};
+
 int bus_objects_add(struct front *f, sd_bus *bus)
 {
         int r;
 
+        r = sd_bus_add_object_vtable(bus, NULL, "/org/freedesktop/DBus", "org.freedesktop.DBus", peer_vtable, f);
+        if (r < 0)
+                return r;
         r = sd_bus_add_object_vtable(bus, NULL, BUS_PATH, BUS_MANAGER_INTERFACE, manager_vtable, f);
         if (r < 0)
                 return r;

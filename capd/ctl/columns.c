@@ -305,7 +305,7 @@ static void write_time(char *buf, usec_t t, enum cell_style style)
 static void write_command(char *buf, const struct wire_process *p)
 {
         if (p->command[0])
-                text_copy(buf, CELL_MAX, p->command);
+                snprintf(buf, CELL_MAX, "%s", p->command);
         else
                 snprintf(buf, CELL_MAX, "[%s]", p->comm);
 }

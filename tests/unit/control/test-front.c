@@ -182,6 +182,22 @@ static int keep_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
 static sd_bus_message *answer;
 
+/* busctl --address= and the like expect a message bus to greet. */
+static void test_hello(void **state)
+{
+        struct fixture *f = *state;
+        const char *name;
+        sd_bus *bus;
+
+        assert_true(sd_bus_new(&bus) >= 0);
+        assert_true(sd_bus_set_address(bus, f->address) >= 0);
+        assert_true(sd_bus_set_bus_client(bus, true) >= 0);
+        assert_true(sd_bus_start(bus) >= 0);
+        assert_true(sd_bus_get_unique_name(bus, &name) >= 0);
+        assert_int_equal(get_u64(bus, BUS_PATH, BUS_MANAGER_INTERFACE, "Tick"), 0);
+        sd_bus_flush_close_unref(bus);
+}
+
 /* A call whose answer the engine gives: sent here, read with finish(). */
 static void begin(sd_bus *bus, const char *member, const char *types, ...)
 {
@@ -478,6 +494,7 @@ int main(void)
                         cmocka_unit_test_setup_teardown(test_manager, fixture_setup, fixture_teardown),
                         cmocka_unit_test_setup_teardown(test_managed_objects, fixture_setup, fixture_teardown),
                         cmocka_unit_test_setup_teardown(test_introspection, fixture_setup, fixture_teardown),
+                        cmocka_unit_test_setup_teardown(test_hello, fixture_setup, fixture_teardown),
                         cmocka_unit_test_setup_teardown(test_commands, fixture_setup, fixture_teardown),
                         cmocka_unit_test_setup_teardown(test_too_many_commands, fixture_setup, fixture_teardown),
                         cmocka_unit_test_setup_teardown(test_authorization, fixture_setup, fixture_teardown),
