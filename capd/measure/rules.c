@@ -99,6 +99,26 @@ static inline bool apply_plain_block(uint64_t *entries, uint64_t zero_frame)
         return true;
 }
 
+/* As many entries as a set of frames keeps in one word. */
+#define LONG_BLOCK 64U
+
+/* The same for a long block whose frames follow one another, as those of a huge page do: by adding one number to all. */
+static inline bool apply_long_block(uint64_t *entries, uint64_t zero_frame)
+{
+        uint64_t first = entries[0], differs = 0, change = anon_page(first) - first;
+
+        if (entries[LONG_BLOCK - 1] != first + LONG_BLOCK - 1 || !(first & PM_PRESENT) || first & PM_FILE ||
+            zero_frame - (first & PM_FRAME_MASK) < LONG_BLOCK)
+                return false;
+        for (uint64_t i = 0; i < LONG_BLOCK; i++)
+                differs |= entries[i] ^ (first + i);
+        if (differs)
+                return false;
+        for (size_t i = 0; i < LONG_BLOCK; i++)
+                entries[i] += change;
+        return true;
+}
+
 static inline bool is_empty_block(const uint64_t *entries)
 {
         uint64_t any = 0;
@@ -116,6 +136,11 @@ static size_t apply_anon(const struct walk_context *c, uint64_t *entries, size_t
         for (size_t i = 0; i < n; i++) {
                 uint64_t e = entries[i], page;
 
+                if (n - i >= LONG_BLOCK && e & PM_PRESENT && apply_long_block(entries + i, zero_frame)) {
+                        found += LONG_BLOCK;
+                        i += LONG_BLOCK - 1;
+                        continue;
+                }
                 if (n - i >= BLOCK && e & PM_PRESENT && apply_plain_block(entries + i, zero_frame)) {
                         found += BLOCK;
                         i += BLOCK - 1;

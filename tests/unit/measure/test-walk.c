@@ -123,6 +123,30 @@ static void test_anonymous(void **state)
         check(f, 3, 0, 0, 2, 0);
 }
 
+/* Frames in a row, with the zero page's or another kind of page at every place. */
+static void test_long_blocks(void **state)
+{
+        struct fake *f = *state;
+        uint64_t entries[200];
+
+        for (size_t odd = 0; odd < 130; odd++)
+                for (int what = 0; what < 4; what++) {
+                        bool zero_in_row = what == 0;
+
+                        for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
+                                entries[i] = ANON | ((zero_in_row ? FAKE_ZERO_FRAME - odd % 60 : 1000) + i);
+                        if (what == 1)
+                                entries[odd] = ANON | FAKE_ZERO_FRAME;
+                        else if (what == 2)
+                                entries[odd] |= RAW_FILE;
+                        else if (what == 3)
+                                entries[odd] = 0;
+                        one_mapping(f, "rw-p 00000000 00:00 0", 256);
+                        fake_pages(f, 9, BASE, entries, ARRAY_SIZE(entries));
+                        check(f, 199, what == 2, 0, 0, 0);
+                }
+}
+
 /* Runs of every length between the kinds, so that no block of pages looked at together hides one. */
 static void test_blocks(void **state)
 {
@@ -375,6 +399,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                         cmocka_unit_test_setup_teardown(test_anonymous, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_blocks, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_long_blocks, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_huge_zero, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_huge_file, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_objects, setup, teardown),
