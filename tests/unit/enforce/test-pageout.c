@@ -309,6 +309,44 @@ static void test_steps_fit_the_stall(void **state)
         world_free(w);
 }
 
+/* Steps of 2 MiB and more end where a transparent huge page may, so that none is split by them. */
+static void test_huge_pages_stay_whole(void **state)
+{
+        struct world *w = anonymous_world(8192);
+        struct pageout_request q = world_request(two, 1, 100000);
+        struct act_result r;
+
+        r = world_act(w, &q, NULL, NULL);
+        assert_true(w->n_calls > 4);
+        for (size_t i = 1; i < w->n_calls; i++) {
+                assert_int_equal((w->calls[i].address + w->calls[i].bytes) % (2 * MIB), 0);
+                assert_int_equal(w->calls[i].address, w->calls[i - 1].address + w->calls[i - 1].bytes);
+        }
+        assert_int_equal(r.attempted, 8192 * PAGE);
+        assert_int_equal(r.unmapped, 8192 * PAGE);
+        world_free(w);
+}
+
+/* Pages of one process and shared ones in turn: as many ranges as one call takes, and no more. */
+static void test_scattered(void **state)
+{
+        struct world *w = anonymous_world(6000);
+        struct pageout_request q = world_request(two, 1, 100000);
+        struct act_result r;
+
+        for (uint64_t i = 0; i < 3000; i++)
+                world_fill(w, 50, BASE + i * 2 * PAGE, 1, ANON_SHARED);
+        for (uint64_t i = 3000; i < 5600; i++)
+                world_fill(w, 50, BASE + i * PAGE, 1, i % 200 == 0 ? ANON : ANON_SHARED); /* far apart */
+        w->cost_page = 0;
+        q.cursor.step = 32 * MIB;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, (1500 + 13 + 200) * PAGE);
+        assert_int_equal(r.left_shared, (1500 + 2587 + 200) * PAGE);
+        assert_int_equal(w->calls[0].n, LIMIT_MADVISE_VECTORS);
+        world_free(w);
+}
+
 static void test_time_and_cursor(void **state)
 {
         struct world *w = anonymous_world(3000);
@@ -520,6 +558,8 @@ int main(void)
                         cmocka_unit_test(test_wrong_start_time),
                         cmocka_unit_test(test_goal),
                         cmocka_unit_test(test_steps_fit_the_stall),
+                        cmocka_unit_test(test_huge_pages_stay_whole),
+                        cmocka_unit_test(test_scattered),
                         cmocka_unit_test(test_time_and_cursor),
                         cmocka_unit_test(test_cursor_of_a_stranger),
                         cmocka_unit_test(test_put_off),
