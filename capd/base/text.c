@@ -116,7 +116,7 @@ void text_copy(char *dst, size_t dst_size, const char *src)
 
         if (dst_size == 0)
                 return;
-        n = strnlen(src, dst_size - 1);
+        n = MIN(strlen(src), dst_size - 1);
         memcpy(dst, src, n);
         dst[n] = '\0';
 }
