@@ -13,23 +13,15 @@
 
 #include "world.h"
 
-static const struct pageout_target two[] = {
-                {.pid = 50, .start_time = 500, .mm_id = 1, .resident = 2000 * PAGE, .idle_for = 90 * USEC_PER_SEC},
-                {.pid = 60, .start_time = 600, .mm_id = 2, .resident = 1000 * PAGE, .idle_for = 90 * USEC_PER_SEC},
-};
-
 #define PAGES 300ULL /* more than one step */
 
 static struct world *make_world(void)
 {
-        struct world *w = world_new();
+        struct world *w = world_anonymous(PAGES);
 
-        for (size_t i = 0; i < ARRAY_SIZE(two); i++) {
-                world_process(w, two[i].pid, two[i].start_time);
-                world_map(w, two[i].pid, BASE, PAGES, ANON);
-                world_fill(w, two[i].pid, BASE, PAGES, ANON);
-                world_map(w, two[i].pid, BASE + 4096 * PAGE, 10, FILE_CLEAN);
-                world_fill(w, two[i].pid, BASE + 4096 * PAGE, 10, FILE_CLEAN);
+        for (size_t i = 0; i < ARRAY_SIZE(world_two); i++) {
+                world_map(w, world_two[i].pid, BASE + 4096 * PAGE, 10, FILE_CLEAN);
+                world_fill(w, world_two[i].pid, BASE + 4096 * PAGE, 10, FILE_CLEAN);
         }
         return w;
 }
@@ -42,14 +34,14 @@ static uint64_t present(struct world *w, pid_t pid)
 /* A trace of pages that all came back, so that the looking for refaults is among what fails. */
 static struct pageout_trace *make_trace(struct world *w)
 {
-        struct pageout_request q = world_request(two, 2, 100000);
+        struct pageout_request q = world_request(world_two, 2, 100000);
         struct pageout_trace *trace = NULL;
 
         world_act(w, &q, NULL, &trace);
         assert_non_null(trace);
-        for (size_t i = 0; i < ARRAY_SIZE(two); i++) {
-                world_fill(w, two[i].pid, BASE, PAGES, ANON);
-                world_fill(w, two[i].pid, BASE + 4096 * PAGE, 10, FILE_CLEAN);
+        for (size_t i = 0; i < ARRAY_SIZE(world_two); i++) {
+                world_fill(w, world_two[i].pid, BASE, PAGES, ANON);
+                world_fill(w, world_two[i].pid, BASE + 4096 * PAGE, 10, FILE_CLEAN);
         }
         w->n_calls = 0;
         for (size_t i = 0; i < _OP_MAX; i++)
@@ -67,7 +59,7 @@ static void test_every_call_fails(void **state)
 
                         for (unsigned k = 1; reached; k++) {
                                 struct world *w = make_world();
-                                struct pageout_request q = world_request(two, 2, 100000);
+                                struct pageout_request q = world_request(world_two, 2, 100000);
                                 struct act_result r;
                                 uint64_t left;
 
@@ -152,7 +144,7 @@ static const struct guard callbacks = {.enter = on_enter, .leave = on_leave, .st
 /* One run with a guard; whether the place asked for was reached. */
 static bool run_guarded(struct world *w, struct test_guard *g, struct pageout **p)
 {
-        struct pageout_request q = world_request(two, 2, 100000);
+        struct pageout_request q = world_request(world_two, 2, 100000);
         int r;
 
         q.trace = make_trace(w);

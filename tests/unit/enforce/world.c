@@ -307,6 +307,7 @@ void world_fill(struct world *w, pid_t pid, uint64_t start, size_t n, enum kind 
                         [FILE_CLEAN] = PM_PRESENT | PM_FILE | PM_EXCLUSIVE,
                         [FILE_DIRTY] = PM_PRESENT | PM_FILE | PM_EXCLUSIVE,
                         [SHMEM] = PM_PRESENT | PM_FILE | PM_EXCLUSIVE,
+                        [NOTHING] = 0,
         };
         static const uint64_t flags_of[] = {
                         [ANON] = FLAG_MMAP | FLAG_LRU | FLAG_ANON | FLAG_SWAPBACKED,
@@ -314,12 +315,13 @@ void world_fill(struct world *w, pid_t pid, uint64_t start, size_t n, enum kind 
                         [FILE_CLEAN] = FLAG_MMAP | FLAG_LRU,
                         [FILE_DIRTY] = FLAG_MMAP | FLAG_LRU | FLAG_DIRTY,
                         [SHMEM] = FLAG_MMAP | FLAG_LRU | FLAG_SWAPBACKED,
+                        [NOTHING] = 0,
         };
         uint64_t *entries = malloc(n * 8), *flags = malloc(n * 8);
 
         assert_true(entries && flags);
         for (size_t k = 0; k < n; k++) {
-                entries[k] = entry_of[kind] | (w->next_frame + k);
+                entries[k] = entry_of[kind] ? entry_of[kind] | (w->next_frame + k) : 0;
                 flags[k] = flags_of[kind];
         }
         assert_int_equal(pwrite(w->kpageflags, flags, n * 8, (off_t)(w->next_frame * 8)), n * 8);
@@ -369,6 +371,23 @@ void world_capabilities(struct world *w, uint64_t effective)
         snprintf(text, sizeof(text), "Name:\tcapd\nGroups:\t0\nCapPrm:\t0\nCapEff:\t%016llx\nCapBnd:\t0\n",
                  (unsigned long long)effective);
         write_text(w, "proc/thread-self/status", text, false);
+}
+
+const struct pageout_target world_two[2] = {
+                {.pid = 50, .start_time = 500, .mm_id = 1, .resident = 2000 * PAGE, .idle_for = 90 * USEC_PER_SEC},
+                {.pid = 60, .start_time = 600, .mm_id = 2, .resident = 1000 * PAGE, .idle_for = 90 * USEC_PER_SEC},
+};
+
+struct world *world_anonymous(size_t n)
+{
+        struct world *w = world_new();
+
+        for (size_t i = 0; i < ARRAY_SIZE(world_two); i++) {
+                world_process(w, world_two[i].pid, world_two[i].start_time);
+                world_map(w, world_two[i].pid, BASE, n, ANON);
+                world_fill(w, world_two[i].pid, BASE, n, ANON);
+        }
+        return w;
 }
 
 struct pageout_request world_request(const struct pageout_target *targets, size_t n, uint64_t goal_pages)

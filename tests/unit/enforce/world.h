@@ -34,6 +34,7 @@ enum kind {
         FILE_CLEAN,
         FILE_DIRTY,
         SHMEM,
+        NOTHING, /* not present */
 };
 
 enum op { OP_OPENAT, OP_PREAD, OP_READ, OP_PIDFD_OPEN, OP_MADVISE, _OP_MAX };
@@ -105,6 +106,10 @@ void world_set_flags(struct world *w, uint64_t frame, uint64_t flags);
 uint64_t world_present(const struct world *w, pid_t pid, uint64_t start, size_t n); /* bytes */
 void world_swap(struct world *w, uint64_t total_pages, uint64_t free_pages);
 void world_capabilities(struct world *w, uint64_t effective);
+
+/* Two idle processes, PIDs 50 and 60, and a world in which each has n anonymous pages at BASE. */
+extern const struct pageout_target world_two[2];
+struct world *world_anonymous(size_t n);
 
 /* A request with sensible values; goal in pages. */
 struct pageout_request world_request(const struct pageout_target *targets, size_t n, uint64_t goal_pages);
