@@ -146,6 +146,27 @@ def test_what_ps_says_adds_up(t):
         t.near(x["rss"], harness.vm(x["pid"])["VmRSS"], MIB, f"rss of {x['pid']}")
 
 
+def test_identities_of_explain(t):
+    """Each line of the arithmetic holds to the byte."""
+    exe = t.executable_copy("family")
+    p = t.workload("family", 30, 5, executable=exe)
+    d = t.daemon(f"[Daemon]\nSampleInterval=1s\n[Group family]\nExe={exe}\nCap=1G\nAction=observe\n")
+    d.wait_group("family", lambda g: g["processes"] == 6, "six processes")
+    p.ask("touch")
+    g = harness.json.loads(d.ctl("explain", "-J", "family").stdout)["groups"][0]
+    t.equal(g["quality"], "exact", "quality")
+    t.equal(g["anon"] + g["file"] + g["shmem"], g["resident"], "anon + file + shmem")
+    t.equal(g["private"] + g["shared"], g["resident"], "private + shared")
+    t.equal(g["mapped"], g["rss_sum"], "what a count found mapped, against the sum of RSS of a quiet group")
+    t.near(g["private"], g["resident"], 4 * PAGE, "private of a group that shares with nobody")
+    # The same figures as text: every term is shown in bytes too.
+    text = d.ctl("explain", "family").stdout
+    for key in ("rss_sum", "resident", "anon", "file", "shmem", "private", "shared"):
+        t.check(f" {g[key]} " in text, f"{key} {g[key]} is not in the text:\n{text}")
+    again = g["rss_sum"] - g["resident"]
+    t.check(f" {again} " in text, f"pages counted again, {again}, are not in the text:\n{text}")
+
+
 def test_host_gets_back_what_private_says(t):
     """`private` is what the host has again after the group ends."""
     exe = t.executable_copy("goes")

@@ -201,6 +201,9 @@ def test_output_formats(t):
     full = d.group("me")
     for key in ("name", "state", "processes", "cap", "resident", "quality", "age_usec", "rss_sum"):
         t.check(key in full, f"{key} is missing from {sorted(full)}")
+    listed = harness.json.loads(d.ctl("ps", "-J", "-o", "PID,PROTECTED,FLOOR,SAME-MM", "me").stdout)["processes"]
+    t.equal(listed, [{"pid": p.pid, "protected": False, "below_floor": False, "same_address_space": False}],
+            "booleans of a process")
     for text in (d.ctl("status").stdout, d.ctl("ps", "me").stdout, d.ctl("explain", "me").stdout):
         t.check("\x1b" not in text, "colour, though standard output is no terminal")
     t.check(p.child.poll() is None, "the member runs")
