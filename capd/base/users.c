@@ -63,28 +63,32 @@ int users_group_to_gid(void *userdata, const char *name, gid_t *ret)
         }
 }
 
+void users_lookup(uid_t uid, char *buf, size_t size)
+{
+        char text[16384];
+        struct passwd pw, *found = NULL;
+
+        if (getpwuid_r(uid, &pw, text, sizeof(text), &found) == 0 && found && strlen(pw.pw_name) < size)
+                snprintf(buf, size, "%s", pw.pw_name);
+        else
+                snprintf(buf, size, "%u", uid);
+}
+
 void users_uid_to_user(void *userdata, uid_t uid, char *buf, size_t size)
 {
         static struct {
                 bool used;
                 uid_t uid;
                 time_t until;
-                char name[64];
+                char name[USER_NAME_MAX];
         } cache[CACHE_SLOTS];
         struct timespec now;
         __typeof__(&cache[0]) slot = &cache[uid % CACHE_SLOTS];
 
         clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
         if (!slot->used || slot->uid != uid || slot->until < now.tv_sec) {
-                char text[16384];
-                struct passwd pw, *found = NULL;
-
                 *slot = (__typeof__(*slot)){.used = true, .uid = uid, .until = now.tv_sec + CACHE_SECONDS};
-                if (getpwuid_r(uid, &pw, text, sizeof(text), &found) == 0 && found &&
-                    strlen(pw.pw_name) < sizeof(slot->name))
-                        snprintf(slot->name, sizeof(slot->name), "%s", pw.pw_name);
-                else
-                        snprintf(slot->name, sizeof(slot->name), "%u", uid);
+                users_lookup(uid, slot->name, sizeof(slot->name));
         }
         snprintf(buf, size, "%s", slot->name);
 }

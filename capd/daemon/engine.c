@@ -126,7 +126,8 @@ int engine_start(struct engine *e, struct policy *policy, int listen_fd, uid_t f
                 log_error("Cannot read /proc/meminfo: %s", strerror(-r));
                 return r;
         }
-        if ((r = process_table_new(&e->sys, policy->facts, raise_descriptor_limit(), &e->table)) < 0 ||
+        if ((r = user_names_init(e)) < 0 ||
+            (r = process_table_new(&e->sys, policy->facts, raise_descriptor_limit(), &e->table)) < 0 ||
             (r = sd_event_default(&e->event)) < 0 || (r = worker_pool_new(&e->sys, SCANNER_THREADS, &e->pool)) < 0 ||
             (r = add_sources(e)) < 0) {
                 log_error("Cannot set up the event loop: %s", strerror(-r));
@@ -172,6 +173,7 @@ void engine_done(struct engine *e)
                 membership_forget(p, NULL);
         e->table = process_table_free(e->table);
         groups_free(e);
+        user_names_done(e);
         free(e->pid_file_pids);
         e->policy = policy_free(e->policy);
 }

@@ -12,6 +12,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "capd/base/users.h"
 #include "capd/enforce/pageout.h"
 #include "capd/limits.h"
 #include "capd/measure/count.h"
@@ -69,6 +70,26 @@ struct membership {
         struct group *groups[];
 };
 
+#define USER_SLOTS  4096U /* names kept at one time */
+#define USER_WANTED 64U   /* of them asked for in one job */
+
+/* What the user database said of a uid. */
+struct user_name {
+        bool known;
+        uid_t uid;
+        usec_t until; /* asked for again after that; the old name serves meanwhile */
+        char name[USER_NAME_MAX];
+};
+
+/* Names come from a database that may be a directory server far away, so the loop never asks it: a scanner thread does. */
+struct user_names {
+        struct user_name *slots; /* USER_SLOTS */
+        uid_t wanted[USER_WANTED];
+        size_t n_wanted;
+        bool missed; /* the last look-ups met a name that is not known yet */
+        bool job;    /* one is under way */
+};
+
 /* A process that did not let itself be read. */
 struct quarantine {
         pid_t pid;
@@ -98,6 +119,7 @@ struct engine {
         bool rematch;     /* every process is to be matched again */
         bool cmdline_job; /* one is under way */
         pid_t *pid_file_pids;
+        struct user_names users;
         struct quarantine quarantine[QUARANTINE_SLOTS];
         unsigned busy_groups;
 
@@ -135,6 +157,12 @@ void membership_forget(struct process *p, void *userdata);
 bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time);
 void quarantine_add(struct engine *e, pid_t pid); /* and logs it */
 unsigned quarantine_size(struct engine *e);
+
+/* user-names.c */
+int user_names_init(struct engine *e);
+void user_names_done(struct engine *e);
+void user_names_get(void *engine, uid_t uid, char *buf, size_t size); /* for struct match_world */
+int user_names_ask(struct engine *e);                                 /* starts a job if names are wanted */
 
 /* jobs.c: counts and acts on the pool */
 int engine_count(struct engine *e, struct group **groups, size_t n);

@@ -7,7 +7,6 @@
 
 #include "capd/base/log.h"
 #include "capd/base/size.h"
-#include "capd/base/users.h"
 #include "engine.h"
 
 /* A process that hung is left alone for so long, doubled each time. */
@@ -66,16 +65,24 @@ static bool refresh_pid_files(struct engine *e)
 
 static void match(struct engine *e, struct process *p)
 {
-        const struct match_world world = {.pid_file_pids = e->pid_file_pids, .uid_to_user = users_uid_to_user};
+        const struct match_world world = {
+                        .pid_file_pids = e->pid_file_pids, .uid_to_user = user_names_get, .userdata = e};
         struct match matches[LIMIT_GROUPS_PER_PROCESS];
         struct membership *m;
         size_t n;
 
-        membership_forget(p, NULL);
         p->changed = false;
-        if (p->facts.kernel_thread || p->facts.zombie)
+        if (p->facts.kernel_thread || p->facts.zombie) {
+                membership_forget(p, NULL);
                 return;
+        }
+        e->users.missed = false;
         n = match_process(e->policy, &world, &p->facts, matches, ARRAY_SIZE(matches));
+        if (e->users.missed) {
+                p->changed = true; /* again when the name is known; until then it stays where it was */
+                return;
+        }
+        membership_forget(p, NULL);
         if (n == 0)
                 return;
         m = calloc(1, sizeof(*m) + n * sizeof(m->groups[0]));

@@ -171,6 +171,8 @@ void engine_tick(struct engine *e)
         membership_refresh(e);
         if (!e->cmdline_job && engine_read_cmdlines(e) < 0)
                 log_error("Out of memory: Cmdline= selectors are not up to date");
+        if (user_names_ask(e) < 0)
+                log_error("Out of memory: groups of ForEach=user are not up to date");
         look(e, now);
         expire_temporary_caps(e, now);
         /* the default; a group in a hurry moves it up */
