@@ -209,7 +209,8 @@ static void record_act(struct group *g, const struct act_result *r)
         g->acts++;
         g->attempted_total += r->attempted;
         g->unmapped_total += r->unmapped;
-        g->freed_total += r->freed;
+        if (r->freed != SIZE_UNKNOWN)
+                g->freed_total += r->freed;
         g->refaulted_total += r->refaulted;
 }
 
@@ -228,8 +229,8 @@ static void act_job_done(struct job *job, int result)
         g->trace = pageout_take_trace(a->pageout);
         pageout_free(a->pageout);
         free(a);
-        log_debug("Group %s: attempted %llu, unmapped %llu, freed %llu, refaulted %llu bytes in %llu us", g->name,
-                  (unsigned long long)r.attempted, (unsigned long long)r.unmapped, (unsigned long long)r.freed,
+        log_debug("Group %s: attempted %llu, unmapped %llu, freed %lld, refaulted %llu bytes in %llu us", g->name,
+                  (unsigned long long)r.attempted, (unsigned long long)r.unmapped, (long long)r.freed,
                   (unsigned long long)r.refaulted, (unsigned long long)(r.ended - r.started));
         group_set_busy(e, g, false);
         /* What the act did to the group is what a count says, not what the act says. */
@@ -289,12 +290,13 @@ int engine_act(struct engine *e, struct group *g, const struct decide_verdict *v
                 return -ENOMEM;
         }
         request.targets = targets;
-        request.trace = TAKE_PTR(g->trace);
+        request.trace = g->trace;
         r = pageout_new(&e->sys, &e->features, &request, &a->pageout);
         if (r < 0) {
                 free(a);
                 return r;
         }
+        g->trace = NULL; /* the act's now */
         a->job.ops = &act_job_ops;
         a->engine = e;
         a->group = g;
