@@ -17,6 +17,8 @@ struct explain_job {
         uint32_t quarantined;
         size_t n;
         struct wire_process *processes; /* in the order of the count */
+        uint64_t *start_times;
+        size_t next_command; /* the first whose command line has not been read */
 };
 
 static struct explain_job *explain_job_free(struct explain_job *x)
@@ -24,6 +26,7 @@ static struct explain_job *explain_job_free(struct explain_job *x)
         if (x) {
                 count_free(x->count);
                 free(x->processes);
+                free(x->start_times);
                 free(x);
         }
         return NULL;
@@ -31,14 +34,36 @@ static struct explain_job *explain_job_free(struct explain_job *x)
 
 static int explain_run(struct job *job, struct guard *guard)
 {
-        return count_run(((struct explain_job *)job)->count, guard);
+        struct explain_job *x = (struct explain_job *)job;
+        int r = count_run(x->count, guard);
+
+        if (r < 0)
+                return r;
+        for (; x->next_command < x->n; x->next_command++) {
+                struct wire_process *w = &x->processes[x->next_command];
+                char text[LIMIT_CMDLINE_BYTES];
+                ssize_t n;
+
+                if (w->command[0])
+                        continue; /* known to the table */
+                n = process_read_cmdline(&x->engine->sys, guard, w->pid, x->start_times[x->next_command], text,
+                                         sizeof(text));
+                if (n == -ECANCELED)
+                        return -ECANCELED; /* nothing of x may be touched any more */
+                if (n > 0)
+                        text_escape(w->command, sizeof(w->command), text, (size_t)n);
+        }
+        return 0;
 }
 
 static void explain_give_up(struct job *job)
 {
         struct explain_job *x = (struct explain_job *)job;
+        pid_t pid = count_give_up_current(x->count);
 
-        quarantine_add(x->engine, count_give_up_current(x->count));
+        if (pid == 0 && x->next_command < x->n)
+                pid = x->processes[x->next_command++].pid;
+        quarantine_add(x->engine, pid);
 }
 
 static void fill_process(struct wire_process *w, const struct process_sample *s)
@@ -127,7 +152,8 @@ static int copy_members(struct engine *e, struct explain_job *x, const struct gr
         const uint64_t floor = e->policy->sections[g->section].process_floor;
 
         x->processes = calloc(g->n_members + 1, sizeof(*x->processes));
-        if (!x->processes)
+        x->start_times = calloc(g->n_members + 1, sizeof(*x->start_times));
+        if (!x->processes || !x->start_times)
                 return -ENOMEM;
         for (size_t i = 0; i < g->n_members; i++) {
                 const struct process *p = g->members[i];
@@ -147,7 +173,7 @@ static int copy_members(struct engine *e, struct explain_job *x, const struct gr
                 w->below_floor = p->rss < floor;
                 for (size_t j = 0; j < i && !w->same_address_space; j++)
                         w->same_address_space = g->members[j]->mm_id == p->mm_id;
-                x->n++;
+                x->start_times[x->n++] = p->facts.start_time;
         }
         return 0;
 }
