@@ -41,7 +41,7 @@ static int connect_failed(const struct arguments *a, const char *path, int error
                 return failed("no permission to reach capd at %s: ask as root", path);
         if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR) {
                 if (standard)
-                        (void)failed("capd is not running: systemctl start capd");
+                        (void)failed("capd is not running: start it as root, with the service manager or as \"capd\"");
                 else
                         (void)failed("capd is not running with --runtime-directory %s", a->runtime_directory);
                 return EXIT_NO_DAEMON;
