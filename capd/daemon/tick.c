@@ -89,6 +89,8 @@ static void announce(const struct group *g, enum group_state before)
                 level = LOG_WARNING;
         else if (g->memory.state == STATE_ENFORCING || g->memory.state == STATE_OVER)
                 level = LOG_NOTICE;
+        else if (before == STATE_UNKNOWN && g->memory.state == STATE_OK)
+                level = LOG_DEBUG; /* every group at every start */
         log_line(level, "Group %s: %s → %s: %s", g->name, group_state_to_string(before),
                  group_state_to_string(g->memory.state), g->memory.reason);
 }
