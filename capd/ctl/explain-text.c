@@ -223,7 +223,8 @@ static void last_act(FILE *f, const struct wire_group *g, usec_t now)
         term(f, ' ', r->unmapped, "unmapped: of that, no longer mapped afterwards");
         term(f, ' ', r->freed, "freed: of that, given back to the host at once");
         if (r->freed != SIZE_UNKNOWN && r->unmapped > r->freed)
-                term(f, ' ', r->unmapped - r->freed, "cached: of that, still in the swap or page cache, the host's to take");
+                term(f, ' ', r->unmapped - r->freed,
+                     "cached: of that, still in the swap or page cache, the host's to take");
         term(f, ' ', r->refaulted, "refaulted: paged out by the act before and back again");
         if (g->resident_before != SIZE_UNKNOWN && g->resident_after != SIZE_UNKNOWN)
                 fprintf(f, "   resident went from %s to %s\n", format_size(a, g->resident_before),

@@ -87,26 +87,26 @@
 #define LIMIT_CLIENTS_FOR_ROOT 16U
 /* What a client sends before it is known, and one message of it. The longest request names a group; sd-bus itself would
  * take 128 MiB. */
-#define LIMIT_CLIENT_AUTH_BYTES 4096U
+#define LIMIT_CLIENT_AUTH_BYTES    4096U
 #define LIMIT_CLIENT_MESSAGE_BYTES 8192U
 /* A client that does not read its reply is dropped after this. */
 #define LIMIT_CLIENT_STALL_USEC (10ULL * 1000 * 1000)
 /* Clients other than root with a reply that they have not read: one with every group may have megabytes. */
-#define LIMIT_UNREAD_REPLIES 16U
+#define LIMIT_UNREAD_REPLIES          16U
 #define LIMIT_UNREAD_REPLIES_PER_USER 4U
 /* Commands waiting for the engine, those of one user other than root, and what is kept for root. */
-#define LIMIT_PENDING_COMMANDS 64U
+#define LIMIT_PENDING_COMMANDS          64U
 #define LIMIT_PENDING_COMMANDS_PER_USER 4U
 #define LIMIT_PENDING_COMMANDS_FOR_ROOT 32U
 /* Time the engine may take to answer a command: a count of the largest groups takes some seconds. */
 #define LIMIT_COMMAND_USEC (30ULL * 1000 * 1000)
 /* Body of an answer of the engine: text (a configuration as it is in force), and processes of one group. */
-#define LIMIT_REPLY_TEXT_BYTES (8U * 1024 * 1024)
+#define LIMIT_REPLY_TEXT_BYTES  (8U * 1024 * 1024)
 #define LIMIT_EXPLAIN_PROCESSES 16384U
 /* Counts made on demand cost CPU. Users other than root get one that is up to so old, of so many groups, and
  * together may have new ones made with so many hundredths of a percent of one CPU. */
-#define LIMIT_EXPLAIN_CACHE 64U
-#define LIMIT_EXPLAIN_CACHE_USEC (10ULL * 1000 * 1000)
+#define LIMIT_EXPLAIN_CACHE            64U
+#define LIMIT_EXPLAIN_CACHE_USEC       (10ULL * 1000 * 1000)
 #define LIMIT_EXPLAIN_CPU_BASIS_POINTS 500U
 /* A temporary cap lasts at most this long. */
 #define LIMIT_TEMPORARY_CAP_USEC (366ULL * 24 * 3600 * 1000 * 1000)

@@ -31,7 +31,7 @@ struct process {
         /* private to table.c behind this line */
         struct process *next;
         int statm_fd;
-        bool gone;      /* its descriptor said so; leaves the table at the next refresh, whoever has its number then */
+        bool gone; /* its descriptor said so; leaves the table at the next refresh, whoever has its number then */
         bool mm_shared; /* another process had the same mm: looked at again at every refresh, as a vfork(2) ends in an exec */
         uint64_t mm_rank; /* order among processes of one mm_key, by kcmp(2) */
         uint64_t seen;
