@@ -11,10 +11,13 @@
 #include <string.h>
 
 #include "capd/base/size.h"
+#include "capd/limits.h"
 #include "capd/policy/decide.h"
 
 /* An act that brought down less than this part of what it was asked for did not help. */
 #define HELPED_FRACTION 0.1
+/* An act that took so long ended because its time was over (LIMIT_ACT_USEC), not because nothing was left to do. */
+#define OUT_OF_TIME (LIMIT_ACT_USEC / 10 * 9)
 /* An act most of whose work was back when the next one began was for nothing. */
 #define CAME_BACK_FRACTION 0.5
 /* That many in a row, and the cap is below the working set: once may be a burst. */
@@ -34,6 +37,8 @@
 #define COUNT_USEC_PER_BYTE (0.04 / 4096)
 /* After an act the group is left alone for this part of SampleInterval=. */
 #define SETTLE_FRACTION 0.5
+/* Swap that was full or absent is news from this much free space on: the last pages of a full one come and go. */
+#define SWAP_NEWS (64 * MIB)
 /* With ReclaimRate=, an act is worth its counts from this many bytes on; less is saved up. */
 #define RATE_WORTHWHILE (4 * MIB)
 
@@ -50,31 +55,10 @@ struct decision {
         struct decide_verdict *verdict;
         enum standing standing;
         bool fresh;        /* the exact count is of this look */
+        bool tried;        /* a count was tried since this look, whatever came of it */
         bool judged;       /* an act was judged in this call */
         usec_t settled_at; /* when the group may be acted on again; 0 now */
 };
-
-void decide_settings_from(const struct policy *p, const struct policy_section *s, uint64_t host_total,
-                          struct decide_settings *ret)
-{
-        uint64_t cap = s->has_cap ? policy_cap(s, host_total) : 0;
-
-        *ret = (struct decide_settings){
-                        .has_cap = s->has_cap,
-                        .cap = cap,
-                        .low = decide_low_watermark(s, cap),
-                        .action = s->action,
-                        .reclaim_rate = s->reclaim_rate,
-                        .pressure_threshold = s->pressure_threshold == THRESHOLD_INHERIT ? p->daemon.pressure_threshold
-                                                                                         : s->pressure_threshold,
-        };
-}
-
-uint64_t decide_low_watermark(const struct policy_section *s, uint64_t cap)
-{
-        /* divided first: a cap may be near 2^63 */
-        return cap / 10000 * s->low_watermark + cap % 10000 * s->low_watermark / 10000;
-}
 
 static void enter_state(struct decision *d, enum group_state state, const char *format, ...) _printf_(3, 4);
 
@@ -172,7 +156,12 @@ static void judge_last_act(struct decision *d)
         fell = d->facts->resident_before > d->facts->resident_after
                                ? d->facts->resident_before - d->facts->resident_after
                                : 0;
+        /* Helpful is measured by what the act was asked for, or, if its time ran out, by what it got to. */
         asked = d->facts->resident_before > d->settings->low ? d->facts->resident_before - d->settings->low : 0;
+        if (m->last_goal > 0)
+                asked = MIN(asked, m->last_goal);
+        if (a->attempted > 0 && a->ended - a->started >= OUT_OF_TIME)
+                asked = MIN(asked, a->attempted);
         if (m->came_back >= CAME_BACK_ACTS || (double)MAX(fell, a->unmapped) < HELPED_FRACTION * (double)asked)
                 back_off(d);
         else if (m->came_back == 0)
@@ -189,10 +178,11 @@ static void find_standing(struct decision *d)
         /* A count in which some process could not be read is as fresh, but proves only "over". */
         d->fresh = (s->quality == QUALITY_EXACT || s->quality == QUALITY_BOUND_LOWER) && s->bounds_at > 0 &&
                    s->counted_at >= s->bounds_at;
-        if (s->processes == 0)
-                d->standing = STANDING_UNDER;
-        else if (s->bounds_at == 0)
+        d->tried = s->bounds_at > 0 && s->tried_at >= s->bounds_at;
+        if (s->bounds_at == 0)
                 d->standing = STANDING_UNKNOWN;
+        else if (s->processes == 0)
+                d->standing = STANDING_UNDER;
         else if (s->upper <= set->cap)
                 d->standing = STANDING_UNDER;
         else if (d->fresh && s->resident > set->cap)
@@ -272,6 +262,16 @@ static void consider_count(struct decision *d)
                 d->verdict->count = true;
 }
 
+/* A group whose count is long overdue is not known to be under its cap any more. */
+static void say_if_outdated(struct decision *d)
+{
+        const struct group_sample *s = d->facts->sample;
+
+        if (!d->verdict->count && s->counted_at > 0 && d->now > s->counted_at &&
+            d->now - s->counted_at > 2 * d->daemon->exact_interval)
+                enter_state(d, STATE_UNKNOWN, "not counted lately: CPUBudget= is used up by other groups");
+}
+
 /* -- acting -- */
 
 /* What one act could page out at most, by strategy 1. */
@@ -311,8 +311,8 @@ static void refill_tokens(struct decision *d)
                 m->tokens += rate * (double)(d->now - m->tokens_at) / 1e6;
         else
                 m->tokens = rate;
-        /* one second's worth can be saved up, or what makes an act worth its counts */
-        m->tokens = MIN(m->tokens, MAX(rate, (double)RATE_WORTHWHILE));
+        /* what comes together between two looks can be saved up, or what makes an act worth its counts */
+        m->tokens = MIN(m->tokens, MAX(rate * (double)d->daemon->sample_interval / 1e6, (double)RATE_WORTHWHILE));
         m->tokens_at = d->now;
 }
 
@@ -419,6 +419,14 @@ static void decide_over(struct decision *d)
                 enter_state(d, STATE_OVER, "over its cap, but page frames cannot be seen: nothing can be paged out");
                 return;
         }
+        if (!d->fresh && d->tried) {
+                enter_state(d, STATE_OVER, "over its cap, but its pages could not be counted");
+                return;
+        }
+        if (!d->fresh && d->facts->sample->quality == QUALITY_UNKNOWN && d->facts->sample->tried_at > 0) {
+                consider_count(d); /* the last try failed: no more often than the budget allows */
+                return;
+        }
         if (!d->fresh) {
                 /* how much must go is not known yet: not a matter of the budget, the group is over its cap */
                 d->verdict->count = true;
@@ -437,7 +445,7 @@ static void decide_over(struct decision *d)
         act(d);
 }
 
-static void decide_under(struct decision *d)
+static void rest_under(struct decision *d)
 {
         const struct group_sample *s = d->facts->sample;
         bool to_low = (d->memory->state == STATE_ENFORCING && d->memory->cut_short) || d->facts->forced;
@@ -461,11 +469,26 @@ static void decide_under(struct decision *d)
         consider_count(d);
 }
 
+static void decide_under(struct decision *d)
+{
+        const struct group_sample *s = d->facts->sample;
+
+        /* What is asked for under the cap is to reach the low watermark, which takes a count to know the way. */
+        if (d->facts->forced && !d->fresh && !d->tried && d->facts->can_count && s->upper > d->settings->low) {
+                d->verdict->count = true;
+                return;
+        }
+        rest_under(d);
+}
+
 static void decide_uncapped(struct decision *d)
 {
-        enter_state(d, d->facts->sample->bounds_at == 0 && d->facts->sample->processes > 0 ? STATE_UNKNOWN : STATE_OK,
-                    "%s",
-                    d->facts->sample->processes == 0 ? "no process belongs to it" : "no cap is set: measured only");
+        if (d->facts->sample->bounds_at == 0)
+                enter_state(d, STATE_UNKNOWN, "not measured yet");
+        else
+                enter_state(d, STATE_OK, "%s",
+                            d->facts->sample->processes == 0 ? "no process belongs to it"
+                                                             : "no cap is set: measured only");
         consider_count(d);
 }
 
@@ -504,9 +527,12 @@ void decide(const struct policy_daemon *daemon, const struct decide_settings *se
 
         /* Swap counts as usable while a worthwhile step still fits; a full swap only costs CPU time. */
         *ret = (struct decide_verdict){.swap = host->swap_free >= MIB};
-        if (ret->swap && !memory->had_swap && memory->state_since)
-                forgive(memory); /* what could not be done may be possible now */
-        memory->had_swap = ret->swap;
+        if (!memory->had_swap && host->swap_free >= SWAP_NEWS) {
+                if (memory->state_since)
+                        forgive(memory); /* what could not be done may be possible now */
+                memory->had_swap = true;
+        } else if (!ret->swap)
+                memory->had_swap = false;
 
         follow_growth(&d);
         if (settings->reclaim_rate > 0)
@@ -535,51 +561,20 @@ void decide(const struct policy_daemon *daemon, const struct decide_settings *se
                         enter_state(&d, STATE_UNKNOWN,
                                     "the cheap bounds lie on both sides of the cap, and page frames "
                                     "cannot be seen");
-                else if (d.fresh) {
+                else if (d.fresh)
                         enter_state(&d, STATE_UNKNOWN, "%u of its processes could not be read", facts->sample->unread);
-                        consider_count(&d);
-                } else if (memory->state == STATE_ENFORCING || facts->forced)
+                else if (d.tried)
+                        enter_state(&d, STATE_UNKNOWN, "it could not be counted");
+                else if ((memory->state == STATE_ENFORCING || facts->forced) &&
+                         facts->sample->quality != QUALITY_UNKNOWN)
                         ret->count = true; /* whatever the budget says */
-                else
+                else {
                         consider_count(&d);
+                        say_if_outdated(&d);
+                }
                 if (!memory->state_since || (memory->state == STATE_PAUSED && !settings->paused))
                         enter_state(&d, STATE_UNKNOWN, "not counted yet");
                 break;
         }
         schedule(&d);
-}
-
-/* The figures of a count say nothing about how a bound is made up. */
-static void present_bound(struct group_sample *p, uint64_t resident, enum quality quality)
-{
-        uint64_t swap = p->swap, hugetlb = p->hugetlb;
-        bool counted = p->quality != QUALITY_UNKNOWN && p->counted_at > 0;
-
-        group_sample_forget(p);
-        if (resident == SIZE_UNKNOWN)
-                return;
-        p->resident = resident;
-        p->quality = quality;
-        if (counted) {
-                p->swap = swap;
-                p->hugetlb = hugetlb;
-        }
-}
-
-void decide_presentable(const struct group_sample *s, struct group_sample *ret)
-{
-        struct group_sample p = *s;
-
-        if (p.processes == 0) {
-                p.resident = p.anon = p.file = p.shmem = p.mapped = p.exclusive = p.exclusive_anon = 0;
-                p.swap = p.hugetlb = 0;
-                p.quality = QUALITY_EXACT;
-                p.counted_at = p.bounds_at;
-        } else if (p.quality == QUALITY_UNKNOWN || p.counted_at == 0)
-                present_bound(&p, p.bounds_at > 0 ? p.upper : SIZE_UNKNOWN, QUALITY_BOUND_UPPER);
-        else if (p.counted_at < p.bounds_at && p.resident > p.upper)
-                present_bound(&p, p.upper, QUALITY_BOUND_UPPER);
-        else if (p.counted_at < p.bounds_at && p.resident < p.lower)
-                present_bound(&p, p.lower, QUALITY_BOUND_LOWER);
-        *ret = p;
 }

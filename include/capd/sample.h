@@ -51,6 +51,7 @@ struct group_sample {
 
         /* counted */
         enum quality quality;       /* of `resident` */
+        usec_t tried_at;            /* end of the last try to count, whatever came of it; 0 never */
         usec_t counted_at;          /* start of the scan that gave what follows; 0 never */
         usec_t count_cost;          /* CPU time of that scan, microseconds */
         uint64_t resident;          /* distinct page frames mapped by the group */

@@ -439,6 +439,7 @@ static void empty_and_uncapped_groups_are_ok(void **state)
 
         world_init(&w);
         w.sample.processes = 0;
+        set_bounds(&w, 0, 0);
         judge(&w);
         assert_state(&w, STATE_OK);
         assert_false(w.verdict.count);
@@ -595,9 +596,117 @@ static void group_threshold_overrides_the_daemons(void **state)
         assert_int_equal(set.pressure_threshold, 0);
 }
 
+static void a_count_that_fails_is_not_made_again_at_once(void **state)
+{
+        struct world w;
+        unsigned counts = 0;
+
+        for (int lower = 0; lower < 2; lower++) {
+                world_init(&w);
+                for (int look = 0; look < 100; look++) {
+                        set_bounds(&w, lower ? 250 * MIB : 0, 300 * MIB);
+                        for (int i = 0; i < 5; i++) {
+                                judge(&w);
+                                if (!w.verdict.count)
+                                        break;
+                                counts++;
+                                group_sample_forget(&w.sample);
+                                w.sample.tried_at = w.now + 1;
+                                w.sample.counted_at = w.now + 1;
+                        }
+                        assert_false(w.verdict.count);
+                        assert_false(w.verdict.act);
+                        assert_int_not_equal(w.memory.state, STATE_OK);
+                        w.now += 5 * USEC_PER_SEC;
+                }
+                assert_true(counts <= 101U * (unsigned)(lower + 1));
+        }
+}
+
+static void an_act_out_of_time_is_judged_by_what_it_got_to(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        set_bounds(&w, 0, 12 * GIB);
+        set_count(&w, 12 * GIB);
+        judge(&w);
+        assert_true(w.verdict.act);
+        for (int i = 0; i < 20; i++) {
+                uint64_t before = w.sample.resident, after = before - 300 * MIB;
+
+                w.now += 3 * USEC_PER_SEC;
+                w.act = (struct act_result){.started = w.now - 3 * USEC_PER_SEC,
+                                            .ended = w.now,
+                                            .attempted = 300 * MIB,
+                                            .unmapped = 300 * MIB};
+                w.facts.last_act = &w.act;
+                w.facts.resident_before = before;
+                w.facts.resident_after = after;
+                set_bounds(&w, 0, 12 * GIB);
+                set_count(&w, after);
+                judge(&w);
+                assert_true(w.verdict.act);
+                assert_int_equal(w.memory.failures, 0);
+        }
+}
+
+static void forced_under_the_cap_counts_and_then_acts(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        set_bounds(&w, 0, 198 * MIB);
+        set_count(&w, 196 * MIB);
+        w.now += 8 * USEC_PER_SEC;
+        set_bounds(&w, 0, 198 * MIB);
+        w.facts.forced = true;
+        judge(&w);
+        assert_true(w.verdict.count);
+        set_count(&w, 196 * MIB);
+        w.sample.tried_at = w.now + 1;
+        judge(&w);
+        assert_true(w.verdict.act);
+        assert_int_equal(w.verdict.goal, 6 * MIB);
+}
+
+static void swap_that_flickers_is_no_news(void **state)
+{
+        struct world w;
+        unsigned acts = 0;
+
+        world_init(&w);
+        w.act.left_no_swap = 280 * MIB;
+        after_act(&w, 300 * MIB, 300 * MIB, 0, 0);
+        for (int i = 0; i < 20; i++) {
+                w.now += USEC_PER_SEC / 10;
+                w.host.swap_free = i % 2 ? 0 : 2 * MIB;
+                set_bounds(&w, 0, 400 * MIB);
+                set_count(&w, 300 * MIB);
+                judge(&w);
+                acts += w.verdict.act;
+        }
+        assert_int_equal(acts, 0);
+}
+
+static void a_group_nobody_looked_at_is_unknown(void **state)
+{
+        struct group_sample s = {}, shown;
+
+        decide_presentable(&s, &shown);
+        assert_true(shown.resident == SIZE_UNKNOWN);
+        assert_true(shown.swap == SIZE_UNKNOWN);
+        assert_int_equal(shown.quality, QUALITY_UNKNOWN);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                        cmocka_unit_test(a_count_that_fails_is_not_made_again_at_once),
+                        cmocka_unit_test(an_act_out_of_time_is_judged_by_what_it_got_to),
+                        cmocka_unit_test(forced_under_the_cap_counts_and_then_acts),
+                        cmocka_unit_test(swap_that_flickers_is_no_news),
+                        cmocka_unit_test(a_group_nobody_looked_at_is_unknown),
                         cmocka_unit_test(upper_bound_under_the_cap_decides),
                         cmocka_unit_test(straddling_bounds_want_a_count),
                         cmocka_unit_test(lower_bound_over_the_cap_is_counted_before_acting),
