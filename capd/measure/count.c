@@ -3,7 +3,8 @@
  * count.c: which address space is walked when, for which groups, and what comes out.
  *
  * Address spaces are walked in the order of their first group, and a group gives back its page sets as soon as its last
- * address space has been walked: counting many groups takes the memory of those that are open at one time.
+ * address space has been walked: counting many groups takes the memory of those that are open at one time. If its private pages
+ * are wanted, they are verified then and there, as long as the host's counts are still much like they were.
  *
  * A walk and its context are made anew by each count_run() and known to nobody else. A thread that was given up finds
  * `lost` set in its own context and returns without a look at the count, which another thread may be running or
@@ -14,165 +15,6 @@
 #include <string.h>
 
 #include "count-internal.h"
-
-static int grow_array(void **items, size_t *allocated, size_t n, size_t item_size)
-{
-        size_t want = *allocated ? *allocated * 2 : 16;
-        void *bigger;
-
-        if (n < *allocated)
-                return 0;
-        bigger = reallocarray(*items, want, item_size);
-        if (!bigger)
-                return -ENOMEM;
-        *items = bigger;
-        *allocated = want;
-        return 0;
-}
-
-int count_new(const struct sys *sys, const struct features *features, unsigned flags, struct count **ret)
-{
-        struct count *c = malloc(sizeof(*c));
-
-        if (!c)
-                return -ENOMEM;
-        *c = (struct count){.sys = sys, .features = features, .flags = flags, .current = NONE, .current_member = NONE};
-        *ret = c;
-        return 0;
-}
-
-struct count *count_free(struct count *c)
-{
-        if (!c)
-                return NULL;
-        for (size_t i = 0; i < c->n_groups; i++)
-                tally_done(&c->groups[i].tally);
-        for (size_t i = 0; i < c->n_spaces; i++)
-                free(c->spaces[i].groups);
-        free(c->members);
-        free(c->spaces);
-        free(c->by_mm);
-        free(c->groups);
-        free(c->order);
-        free(c);
-        return NULL;
-}
-
-int count_add_group(struct count *c)
-{
-        if (c->order)
-                return -EBUSY;
-        if (c->n_groups >= LIMIT_GROUPS)
-                return -E2BIG;
-        if (grow_array((void **)&c->groups, &c->groups_allocated, c->n_groups, sizeof(*c->groups)) < 0)
-                return -ENOMEM;
-        c->groups[c->n_groups] = (struct group){.tally.want_counts = c->flags & (COUNT_PRIVATE | COUNT_SHARES)};
-        return (int)c->n_groups++;
-}
-
-static size_t *mm_slot(size_t *by_mm, size_t slots, const struct space *spaces, uint64_t mm_id)
-{
-        size_t i = (size_t)(mm_id * UINT64_C(0x9E3779B97F4A7C15) >> 16) & (slots - 1);
-
-        while (by_mm[i] != NONE && spaces[by_mm[i]].mm_id != mm_id)
-                i = (i + 1) & (slots - 1);
-        return &by_mm[i];
-}
-
-static int grow_mm_table(struct count *c)
-{
-        size_t slots = c->by_mm_slots ? c->by_mm_slots * 2 : 64, *by_mm;
-
-        if ((c->n_spaces + 1) * 2 <= c->by_mm_slots)
-                return 0;
-        by_mm = reallocarray(NULL, slots, sizeof(*by_mm));
-        if (!by_mm)
-                return -ENOMEM;
-        for (size_t i = 0; i < slots; i++)
-                by_mm[i] = NONE;
-        for (size_t i = 0; i < c->n_spaces; i++)
-                if (c->spaces[i].mm_id != 0)
-                        *mm_slot(by_mm, slots, c->spaces, c->spaces[i].mm_id) = i;
-        free(c->by_mm);
-        c->by_mm = by_mm;
-        c->by_mm_slots = slots;
-        return 0;
-}
-
-/* The address space with an id, made if new. An id of 0 is equal to none. */
-static int space_get(struct count *c, uint64_t mm_id, size_t *ret)
-{
-        size_t *slot;
-
-        if (grow_mm_table(c) < 0 ||
-            grow_array((void **)&c->spaces, &c->spaces_allocated, c->n_spaces, sizeof(*c->spaces)) < 0)
-                return -ENOMEM;
-        if (mm_id != 0) {
-                slot = mm_slot(c->by_mm, c->by_mm_slots, c->spaces, mm_id);
-                if (*slot != NONE) {
-                        *ret = *slot;
-                        return 0;
-                }
-                *slot = c->n_spaces;
-        }
-        c->spaces[c->n_spaces] = (struct space){
-                        .mm_id = mm_id,
-                        .first = NONE,
-                        .last = NONE,
-                        .sample = {.share = SIZE_UNKNOWN, .alone = SIZE_UNKNOWN},
-        };
-        *ret = c->n_spaces++;
-        return 0;
-}
-
-static bool in_groups(const uint32_t *groups, size_t n, uint32_t g)
-{
-        for (size_t i = 0; i < n; i++)
-                if (groups[i] == g)
-                        return true;
-        return false;
-}
-
-int count_add_process(struct count *c, pid_t pid, uint64_t start_time, uint64_t mm_id, const uint32_t *groups,
-                      size_t n_groups)
-{
-        uint32_t *all;
-        struct space *s;
-        size_t index;
-        int r;
-
-        if (c->order)
-                return -EBUSY;
-        if (n_groups > LIMIT_GROUPS_PER_PROCESS || c->n_members >= LIMIT_PROCESSES)
-                return -E2BIG;
-        for (size_t i = 0; i < n_groups; i++)
-                if (groups[i] >= c->n_groups)
-                        return -EINVAL;
-        if (grow_array((void **)&c->members, &c->members_allocated, c->n_members, sizeof(*c->members)) < 0)
-                return -ENOMEM;
-        r = space_get(c, mm_id, &index);
-        if (r < 0)
-                return r;
-        s = &c->spaces[index];
-        all = reallocarray(s->groups, s->n_groups + n_groups + 1, sizeof(*all));
-        if (!all)
-                return -ENOMEM;
-        s->groups = all;
-        for (size_t i = 0; i < n_groups; i++)
-                if (!in_groups(s->groups, s->n_groups, groups[i])) {
-                        s->groups[s->n_groups++] = groups[i];
-                        c->groups[groups[i]].pending++;
-                }
-        if (s->first == NONE)
-                s->first = c->n_members;
-        else
-                c->members[s->last].next = c->n_members;
-        s->last = c->n_members;
-        c->members[c->n_members] = (struct member){.pid = pid, .start_time = start_time, .space = index, .next = NONE};
-        return (int)c->n_members++;
-}
-
-/* -- running -- */
 
 /* Counting sort by the lowest group. */
 static int make_order(struct count *c)
@@ -203,10 +45,10 @@ static int make_order(struct count *c)
         return 0;
 }
 
-static void group_finish(struct count *c, struct walk_context *x, struct group *g)
+static void group_finish(struct count *c, struct group *g)
 {
         const struct tally *t = &g->tally;
-        uint64_t page_size = c->features->page_size, pages;
+        uint64_t page_size = c->features->page_size, shared;
         struct group_sample *s = &g->result;
 
         *s = (struct group_sample){
@@ -227,23 +69,49 @@ static void group_finish(struct count *c, struct walk_context *x, struct group *
                         .swap = t->n_swap * page_size,
                         .pss_sum = c->flags & COUNT_PSS && g->unread == 0 ? g->pss : SIZE_UNKNOWN,
         };
-        if (c->flags & COUNT_PRIVATE && s->quality != QUALITY_UNKNOWN && tally_private(&g->tally, x, &pages) >= 0) {
+        if (verify_shared(&g->verify, &shared)) {
                 s->have_private = true;
-                s->private_bytes = pages * page_size;
-                s->shared_bytes = s->resident - s->private_bytes;
+                s->shared_bytes = MIN(shared * page_size, s->resident);
+                s->private_bytes = s->resident - s->shared_bytes;
         }
         tally_done(&g->tally);
+        verify_done(&g->verify);
+        g->finished = true;
 }
 
-/* One walk less to wait for in each of these groups; those without another one are finished and their sets given back. */
-static void release_groups(struct count *c, struct walk_context *x, const uint32_t *groups, size_t n)
+/* All walks that a group's sets were kept for are over. */
+static void group_walked(struct count *c, uint32_t index)
 {
-        for (size_t i = 0; i < n; i++) {
-                struct group *g = &c->groups[groups[i]];
+        struct group *g = &c->groups[index];
 
-                if (--g->pending == 0)
-                        group_finish(c, x, g);
+        if (c->flags & COUNT_PRIVATE && (g->done > 0 || g->unread == 0)) {
+                g->next_waiting = c->waiting;
+                c->waiting = index;
+        } else
+                group_finish(c, g);
+}
+
+/* Verifies the groups that wait for it. 0, or -ECANCELED. */
+static int run_verify(struct count *c, struct walk_context *x, struct guard *guard)
+{
+        while (c->waiting != NONE) {
+                struct group *g = &c->groups[c->waiting];
+                int r = verify_run(c, x, guard, g);
+
+                if (r < 0)
+                        return r;
+                c->waiting = g->next_waiting;
+                group_finish(c, g);
         }
+        return 0;
+}
+
+/* One walk less to wait for in each of these groups. */
+static void release_groups(struct count *c, const uint32_t *groups, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (--c->groups[groups[i]].pending == 0)
+                        group_walked(c, groups[i]);
 }
 
 /* How a walk ended that did not reach the end. */
@@ -377,7 +245,7 @@ static void discard(struct count *c, const struct space *s)
 }
 
 /* Settles an address space after its first walk: counted in its groups, and no more waited for. */
-static void settle(struct count *c, struct walk_context *x, struct space *s, enum count_outcome outcome, int error)
+static void settle(struct count *c, struct space *s, enum count_outcome outcome, int error)
 {
         uint32_t members = 0;
 
@@ -396,10 +264,10 @@ static void settle(struct count *c, struct walk_context *x, struct space *s, enu
         }
         /* the group that the shares refer to waits for the second walk */
         if (outcome == COUNT_DONE && c->flags & COUNT_SHARES && s->n_groups > 0)
-                release_groups(c, x, s->groups + 1, s->n_groups - 1);
+                release_groups(c, s->groups + 1, s->n_groups - 1);
         else {
                 s->second_done = true;
-                release_groups(c, x, s->groups, s->n_groups);
+                release_groups(c, s->groups, s->n_groups);
         }
 }
 
@@ -427,13 +295,11 @@ static int run_first(struct count *c, struct walk_context *x, struct guard *guar
 
                 if (c->members[m].outcome != COUNT_PENDING)
                         continue;
-                c->current = index;
-                c->current_member = m;
-                c->second = false;
+                count_enter(c, WALK_FIRST, index, m);
                 r = walk_first(c, x, guard, s, &c->members[m], &found);
                 if (x->lost)
                         return -ECANCELED;
-                c->current = c->current_member = NONE;
+                count_leave(c);
                 if (r == -ECANCELED) {
                         discard(c, s);
                         return r;
@@ -446,7 +312,7 @@ static int run_first(struct count *c, struct walk_context *x, struct guard *guar
                 outcome = r < 0 ? outcome_of(r) : COUNT_DONE;
                 c->members[m].outcome = outcome;
         }
-        settle(c, x, s, outcome, outcome == COUNT_UNREAD ? r : 0);
+        settle(c, s, outcome, outcome == COUNT_UNREAD ? r : 0);
         return 0;
 }
 
@@ -463,10 +329,10 @@ static int walk_second(struct count *c, struct walk_context *x, struct guard *gu
         return r < 0 ? r : walk_check(w);
 }
 
-static void settle_second(struct count *c, struct walk_context *x, struct space *s)
+static void settle_second(struct count *c, struct space *s)
 {
         s->second_done = true;
-        release_groups(c, x, s->groups, 1);
+        release_groups(c, s->groups, 1);
 }
 
 /* The second walk. A process that ended since keeps its figures; only its share is not known. 0, or -ECANCELED. */
@@ -481,13 +347,11 @@ static int run_second(struct count *c, struct walk_context *x, struct guard *gua
 
                 if (c->members[m].outcome != COUNT_DONE)
                         continue;
-                c->current = index;
-                c->current_member = m;
-                c->second = true;
+                count_enter(c, WALK_SECOND, index, m);
                 r = walk_second(c, x, guard, s, &c->members[m], &share, &alone);
                 if (x->lost)
                         return -ECANCELED;
-                c->current = c->current_member = NONE;
+                count_leave(c);
                 if (r == -ECANCELED)
                         return r;
                 charge(c, s, started, c->sys->ops->cpu_now(c->sys) - cpu);
@@ -496,7 +360,7 @@ static int run_second(struct count *c, struct walk_context *x, struct guard *gua
                         s->sample.alone = alone;
                 }
         }
-        settle_second(c, x, s);
+        settle_second(c, s);
         return 0;
 }
 
@@ -512,14 +376,14 @@ static int advance(struct count *c, struct walk_context *x, struct guard *guard,
                         return 0;
                 if (s->outcome == COUNT_PENDING)
                         return run_first(c, x, guard, index);
-                settle(c, x, s, s->outcome, 0);
+                settle(c, s, s->outcome, 0);
                 return 0;
         }
         if (s->second_done)
                 return 0;
-        if (!s->second_given_up)
+        if (!s->given_up)
                 return run_second(c, x, guard, index);
-        settle_second(c, x, s);
+        settle_second(c, s);
         return 0;
 }
 
@@ -538,14 +402,19 @@ int count_run(struct count *c, struct guard *guard)
                 for (size_t g = 0; g < c->n_groups; g++)
                         if (c->groups[g].pending == 0) {
                                 c->groups[g].started = c->sys->ops->now(c->sys);
-                                group_finish(c, x, &c->groups[g]);
+                                group_walked(c, (uint32_t)g);
                         }
         }
+        r = run_verify(c, x, guard);
+        if (r < 0)
+                return r;
         for (int second = 0; second < 2; second++) {
                 size_t n = c->n_spaces; /* `c` may be another thread's when advance() says so */
 
                 for (size_t i = 0; i < n; i++) {
                         r = advance(c, x, guard, c->order[i], second);
+                        if (r == 0)
+                                r = run_verify(c, x, guard);
                         if (r < 0)
                                 return r;
                 }
@@ -562,13 +431,15 @@ pid_t count_give_up_current(struct count *c)
                 return 0;
         s = &c->spaces[c->current];
         m = &c->members[c->current_member];
-        c->current = c->current_member = NONE;
-        if (c->second) {
-                s->second_given_up = true;
+        count_leave(c);
+        if (c->purpose == WALK_FIRST) {
+                discard(c, s);
+                s->outcome = m->outcome = COUNT_STUCK;
                 return m->pid;
         }
-        discard(c, s);
-        s->outcome = m->outcome = COUNT_STUCK;
+        if (c->purpose == WALK_VERIFY)
+                tally_discard(&c->groups[c->waiting].tally);
+        s->given_up = true;
         return m->pid;
 }
 
@@ -581,7 +452,7 @@ void count_group_result(const struct count *c, uint32_t group, struct group_samp
         if (group >= c->n_groups)
                 return;
         /* a group whose walks were not all made is not known, whatever its tally holds by now */
-        if (!c->order || c->groups[group].pending > 0)
+        if (!c->order || !c->groups[group].finished)
                 s = (struct group_sample){.pss_sum = SIZE_UNKNOWN};
         else
                 s = c->groups[group].result;

@@ -5,11 +5,6 @@
 #include "tally.h"
 #include "walk-internal.h"
 
-#define COUNTERS     128U /* in one chunk */
-#define COUNTER_BITS 7
-/* Counters apart by this many frames are still read together: an entry of kpagecount costs 60 ns in bulk, a call 400 ns and more. */
-#define COUNT_GAP 8U
-
 static const uint64_t empty_chunk[FRAMES_CHUNK_WORDS];
 
 static void set_clear(struct tally_set *s)
@@ -18,11 +13,16 @@ static void set_clear(struct tally_set *s)
         frames_clear(&s->fresh);
 }
 
-void tally_done(struct tally *t)
+void tally_forget_pages(struct tally *t)
 {
         set_clear(&t->resident);
         set_clear(&t->hugetlb);
         set_clear(&t->swap);
+}
+
+void tally_done(struct tally *t)
+{
+        tally_forget_pages(t);
         frames_clear(&t->counts);
         frames_clear(&t->touched);
         free(t->again);
@@ -100,13 +100,18 @@ static int note_again(struct tally *t, uint64_t frame)
         return 0;
 }
 
+int tally_touch(struct tally *t, uint64_t frame)
+{
+        int r = frames_add(&t->touched, frame);
+
+        return r == 0 ? note_again(t, frame) : MIN(r, 0);
+}
+
 static int touch_run(struct tally *t, const uint64_t *pages, size_t n)
 {
         for (size_t i = 0; i < n; i++) {
-                int r = frames_add(&t->touched, pages[i] & PAGE_NUMBER_MASK);
+                int r = tally_touch(t, pages[i] & PAGE_NUMBER_MASK);
 
-                if (r == 0)
-                        r = note_again(t, pages[i] & PAGE_NUMBER_MASK);
                 if (r < 0)
                         return r;
         }
@@ -157,7 +162,7 @@ int tally_add(struct tally *t, const uint64_t *pages, size_t n)
 
 static uint32_t *counters_of(struct frames *counts, uint64_t frame)
 {
-        return (uint32_t *)frames_chunk_add(counts, frame >> COUNTER_BITS);
+        return (uint32_t *)frames_chunk_add(counts, frame >> TALLY_COUNTER_BITS);
 }
 
 static int count_mapping(struct tally *t, uint64_t frame)
@@ -166,11 +171,11 @@ static int count_mapping(struct tally *t, uint64_t frame)
 
         if (!counters)
                 return -ENOMEM;
-        counters[frame & (COUNTERS - 1)]++;
+        counters[frame & (TALLY_COUNTERS - 1)]++;
         return 0;
 }
 
-static int commit_counts(struct tally *t)
+int tally_commit_counts(struct tally *t)
 {
         uint64_t key, *words;
         int r;
@@ -202,7 +207,7 @@ int tally_commit(struct tally *t)
         if (r >= 0)
                 r = frames_merge(&t->swap.all, &t->swap.fresh);
         if (r >= 0)
-                r = commit_counts(t);
+                r = tally_commit_counts(t);
         if (r >= 0) {
                 for (int i = 0; i < TALLY_KINDS; i++)
                         t->kinds[i] += t->fresh_kinds[i];
@@ -243,61 +248,8 @@ uint64_t tally_resident(const struct tally *t)
 
 uint32_t tally_mappings(const struct tally *t, uint64_t frame)
 {
-        const uint32_t *counters = (const uint32_t *)frames_chunk(&t->counts, frame >> COUNTER_BITS);
-        uint32_t n = counters ? counters[frame & (COUNTERS - 1)] : 0;
+        const uint32_t *counters = (const uint32_t *)frames_chunk(&t->counts, frame >> TALLY_COUNTER_BITS);
+        uint32_t n = counters ? counters[frame & (TALLY_COUNTERS - 1)] : 0;
 
         return MAX(n, 1U);
-}
-
-/* Of the counted frames [frame, frame + n): those that all their mappings in the group are all there are. */
-static int private_run(struct walk_context *c, const uint32_t *counters, uint64_t frame, size_t n, uint64_t *pages)
-{
-        uint64_t host[COUNTERS] = {};
-        size_t done = 0;
-
-        while (done < n * sizeof(uint64_t)) {
-                ssize_t r = c->sys->ops->pread(c->sys, c->kpagecount_fd, (char *)host + done,
-                                               n * sizeof(uint64_t) - done, frame * sizeof(uint64_t) + done);
-
-                if (r == -EINTR)
-                        continue;
-                if (r < 0)
-                        return (int)r;
-                if (r == 0 || r % sizeof(uint64_t) != 0)
-                        return -EIO;
-                done += (size_t)r;
-        }
-        for (size_t i = 0; i < n; i++)
-                *pages += counters[i] > 0 && host[i] <= counters[i];
-        return 0;
-}
-
-int tally_private(struct tally *t, struct walk_context *c, uint64_t *ret_pages)
-{
-        uint64_t pages = tally_kinds(t->kinds, PAGE_EXCLUSIVE), key, *words;
-
-        if (c->kpagecount_fd < 0)
-                return -EOPNOTSUPP;
-        for (size_t slot = 0; frames_next_chunk(&t->counts, &slot, &key, &words);) {
-                const uint32_t *counters = (const uint32_t *)words;
-
-                for (size_t first = 0, end; first < COUNTERS; first = end) {
-                        size_t last = first;
-                        int r;
-
-                        if (counters[first] == 0) {
-                                end = first + 1;
-                                continue;
-                        }
-                        for (end = first + 1; end < COUNTERS && end - last <= COUNT_GAP; end++)
-                                if (counters[end] > 0)
-                                        last = end;
-                        r = private_run(c, counters + first, (key << COUNTER_BITS) + first, last - first + 1, &pages);
-                        if (r < 0)
-                                return r;
-                }
-        }
-        /* a page that stopped being exclusive while the group was walked may have been seen both ways */
-        *ret_pages = MIN(pages, tally_resident(t));
-        return 0;
 }

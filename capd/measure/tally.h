@@ -17,6 +17,10 @@
 #define TALLY_KIND(page) ((page) >> TALLY_KIND_SHIFT & 15)
 #define TALLY_KINDS      16
 
+/* Counters of 32 bits in a chunk of frames.h, under the key frame >> TALLY_COUNTER_BITS. */
+#define TALLY_COUNTER_BITS 7
+#define TALLY_COUNTERS     (1U << TALLY_COUNTER_BITS)
+
 struct tally_set {
         struct frames all, fresh; /* committed; of the process being walked and not among the committed */
 };
@@ -28,8 +32,8 @@ struct tally {
         uint64_t mapped, fresh_mapped;                         /* entries */
 
         /*
-         * Mappings of each frame that is not exclusive, where they are wanted. Chunks of 128 counters of 32 bits, under the key
-         * frame / 128. Those of the process being walked: one for each frame in `touched`, and one more for each time it is in `again`.
+         * Mappings of each frame that is not exclusive, where they are wanted, in chunks of counters; later those that verify.c
+         * counts. Those of the process being walked: one for each frame in `touched`, and one more for each time it is in `again`.
          */
         bool want_counts;
         struct frames counts;
@@ -47,13 +51,16 @@ int tally_add(struct tally *t, const uint64_t *pages, size_t n);
 /* 0, or -ENOMEM: the tally then is at most what it should be. */
 int tally_commit(struct tally *t);
 void tally_discard(struct tally *t);
+/* Gives the sets of pages back; the figures and the counters stay. */
+void tally_forget_pages(struct tally *t);
+/* Counters alone: one mapping of the process being walked (0 or -ENOMEM), and the commit, which leaves the discard to the caller. */
+int tally_touch(struct tally *t, uint64_t frame);
+int tally_commit_counts(struct tally *t);
 
 uint64_t tally_resident(const struct tally *t); /* pages */
 /* Pages among those of a kind; `bits` of enum are PAGE_ANON, PAGE_FILE, PAGE_SHMEM, PAGE_EXCLUSIVE: all of them must be set. */
 uint64_t tally_kinds(const uint64_t kinds[static TALLY_KINDS], uint64_t bits);
 /* Mappings of a frame inside the group: 1 for one that is in no counter, as exclusive frames are. */
 uint32_t tally_mappings(const struct tally *t, uint64_t frame);
-/* Pages that nobody outside the group maps, by /proc/kpagecount. 0 or a negative errno. */
-int tally_private(struct tally *t, struct walk_context *c, uint64_t *ret_pages);
 
 #endif

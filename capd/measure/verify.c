@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * verify.c: which of a group's pages nobody outside the group maps, while the group goes on mapping pages.
+ *
+ * A page is private if the walk found as many mappings of it as the kernel counts on the whole host. But a program that is
+ * warming up maps shared pages in its processes all the time: in one that was walked before, such a mapping is in the kernel's
+ * count and not in the walk's, and looks like one of somebody else. So the two are compared only if the kernel's count was
+ * the same before and after the walk: then both are of the same mappings.
+ *
+ * Frames of which the first walk found all mappings are settled by it. For the rest the group is walked again, in
+ * rounds that lie between two readings of /proc/kpagecount each, until the counts have stood still. Only the mappings of frames that
+ * are not settled are counted in a round.
+ *
+ * A frame that is never settled is judged by the last round, its walk against the count before it. Programs map more
+ * than they unmap, and most of all those whose counts do not stand still: what was there before the round was still there
+ * when it was walked. So a page that is the group's own is always recognized, and one that is shared unless
+ * the group mapped it anew as often as others have it mapped, within one round.
+ *
+ * What cannot be walked again (a process that ended or is stuck) is left out of a round; the pages it goes on mapping then look
+ * shared.
+ */
+#include <errno.h>
+
+#include "count-internal.h"
+
+/* Each leaves over only what changed during it, some percent of the one before even with a busy program, and costs one more walk. */
+#define ROUNDS 3U
+/* Counters apart by this many frames are still read together: an entry of kpagecount costs 60 ns in bulk, a call 400 ns and more. */
+#define COUNT_GAP 8U
+
+void verify_done(struct verify *v)
+{
+        frames_clear(&v->before);
+}
+
+static int read_counts(struct walk_context *x, uint64_t frame, size_t n, uint64_t *ret)
+{
+        size_t done = 0;
+
+        while (done < n * sizeof(uint64_t)) {
+                ssize_t r = x->sys->ops->pread(x->sys, x->kpagecount_fd, (char *)ret + done,
+                                               n * sizeof(uint64_t) - done, frame * sizeof(uint64_t) + done);
+
+                if (r == -EINTR)
+                        continue;
+                if (r < 0)
+                        return (int)r;
+                if (r == 0 || r % sizeof(uint64_t) != 0)
+                        return -EIO;
+                done += (size_t)r;
+        }
+        return 0;
+}
+
+/* How often the whole host maps each frame of a chunk that has a counter. The other entries of `ret` mean nothing. */
+static int read_chunk(struct walk_context *x, uint64_t key, const uint32_t *counters,
+                      uint64_t ret[static TALLY_COUNTERS])
+{
+        for (size_t first = 0, end; first < TALLY_COUNTERS; first = end) {
+                size_t last = first;
+                int r;
+
+                end = first + 1;
+                if (counters[first] == 0)
+                        continue;
+                for (; end < TALLY_COUNTERS && end - last <= COUNT_GAP; end++)
+                        if (counters[end] > 0)
+                                last = end;
+                r = read_counts(x, (key << TALLY_COUNTER_BITS) + first, last - first + 1, ret + first);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* Judges by the first walk. What of its sets is not needed any more is given back. */
+static int begin(struct verify *v, struct tally *t, struct walk_context *x)
+{
+        uint64_t host[TALLY_COUNTERS] = {}, key, *words;
+
+        if (x->kpagecount_fd < 0)
+                return -EOPNOTSUPP;
+        tally_forget_pages(t);
+        for (size_t slot = 0; frames_next_chunk(&t->counts, &slot, &key, &words);) {
+                const uint32_t *seen = (const uint32_t *)words;
+                uint32_t *before = NULL;
+                int r = read_chunk(x, key, seen, host);
+
+                if (r < 0)
+                        return r;
+                for (size_t i = 0; i < TALLY_COUNTERS; i++) {
+                        if (seen[i] == 0 || host[i] <= seen[i])
+                                continue;
+                        if (!before)
+                                before = (uint32_t *)frames_chunk_add(&v->before, key);
+                        if (!before)
+                                return -ENOMEM;
+                        before[i] = (uint32_t)MIN(host[i], UINT32_MAX);
+                        v->open++;
+                }
+        }
+        frames_clear(&t->counts);
+        return 0;
+}
+
+/* The end of a round. */
+static int judge(struct verify *v, struct tally *t, struct walk_context *x)
+{
+        uint64_t host[TALLY_COUNTERS] = {}, open = 0, key, *words;
+
+        v->open_shared = 0;
+        for (size_t slot = 0; frames_next_chunk(&v->before, &slot, &key, &words);) {
+                static const uint32_t nothing[TALLY_COUNTERS];
+                const uint32_t *seen = (const uint32_t *)frames_chunk(&t->counts, key);
+                uint32_t *before = (uint32_t *)words;
+                int r = read_chunk(x, key, before, host);
+
+                if (r < 0)
+                        return r;
+                if (!seen)
+                        seen = nothing;
+                for (size_t i = 0; i < TALLY_COUNTERS; i++) {
+                        uint32_t after = (uint32_t)MIN(host[i], UINT32_MAX);
+
+                        if (before[i] == 0)
+                                continue;
+                        if (after == before[i]) {
+                                v->shared += seen[i] < after;
+                                after = 0;
+                        } else if (after > 0) {
+                                v->open_shared += seen[i] < before[i];
+                                open++;
+                        }
+                        before[i] = after; /* 0: settled. What nobody maps any more is nobody else's */
+                }
+        }
+        frames_clear(&t->counts);
+        v->progress = open < v->open;
+        v->open = open;
+        return 0;
+}
+
+/* Counts the mappings of open frames in one process, in the fresh part of the tally. */
+static int walk_process(const struct verify *v, struct tally *t, struct walk_context *x, struct guard *guard,
+                        const struct member *m)
+{
+        _cleanup_(walk_closep) struct walk *w = NULL;
+        const uint32_t *before = NULL;
+        uint64_t key = UINT64_MAX;
+        struct walk_chunk chunk;
+        int r;
+
+        r = walk_open(x, guard, m->pid, m->start_time, &w);
+        if (r < 0)
+                return r;
+        while ((r = walk_next(w, &chunk)) > 0)
+                for (size_t i = 0; i < chunk.n; i++) {
+                        uint64_t frame = chunk.pages[i] & PAGE_NUMBER_MASK;
+
+                        /* a page that is exclusive by now is one mapping too */
+                        if (!(chunk.pages[i] & PAGE_PRESENT))
+                                continue;
+                        if (frame >> TALLY_COUNTER_BITS != key) {
+                                key = frame >> TALLY_COUNTER_BITS;
+                                before = (const uint32_t *)frames_chunk(&v->before, key);
+                        }
+                        if (!before || before[frame & (TALLY_COUNTERS - 1)] == 0)
+                                continue;
+                        r = tally_touch(t, frame);
+                        if (r < 0)
+                                return r;
+                }
+        return r < 0 ? r : walk_check(w);
+}
+
+/* Through whichever of its processes still lives. 0 also if none could be walked, or -ECANCELED. */
+static int walk_space(struct count *c, struct walk_context *x, struct guard *guard, struct group *g, size_t index)
+{
+        const struct space *s = &c->spaces[index];
+        int r = -ESRCH;
+
+        for (size_t m = s->first; m != NONE && r == -ESRCH; m = c->members[m].next) {
+                usec_t cpu = c->sys->ops->cpu_now(c->sys);
+
+                if (c->members[m].outcome == COUNT_GONE)
+                        continue;
+                count_enter(c, WALK_VERIFY, index, m);
+                r = walk_process(&g->verify, &g->tally, x, guard, &c->members[m]);
+                if (x->lost)
+                        return -ECANCELED;
+                count_leave(c);
+                if (r == 0)
+                        r = tally_commit_counts(&g->tally);
+                tally_discard(&g->tally);
+                g->cost += c->sys->ops->cpu_now(c->sys) - cpu;
+        }
+        return r == -ECANCELED ? r : 0;
+}
+
+static bool is_in(const struct space *s, size_t group)
+{
+        for (size_t i = 0; i < s->n_groups; i++)
+                if (s->groups[i] == group)
+                        return true;
+        return false;
+}
+
+/* The rest of a round's walks: 0 or -ECANCELED. */
+static int walk_round(struct count *c, struct walk_context *x, struct guard *guard, struct group *g)
+{
+        struct verify *v = &g->verify;
+
+        for (; v->next < c->n_spaces; v->next++) {
+                const struct space *s = &c->spaces[v->next];
+                int r;
+
+                if (s->outcome != COUNT_DONE || s->given_up || !is_in(s, (size_t)(g - c->groups)))
+                        continue;
+                if (guard_stopping(guard))
+                        return -ECANCELED;
+                r = walk_space(c, x, guard, g, v->next);
+                if (r < 0)
+                        return r;
+        }
+        v->next = 0;
+        v->round++;
+        return 0;
+}
+
+/* Reads the kernel's counts, which blocks on nobody. */
+static void look(struct count *c, struct walk_context *x, struct group *g)
+{
+        usec_t cpu = c->sys->ops->cpu_now(c->sys);
+        struct verify *v = &g->verify;
+
+        v->error = v->begun ? judge(v, &g->tally, x) : begin(v, &g->tally, x);
+        v->begun = true;
+        g->cost += c->sys->ops->cpu_now(c->sys) - cpu;
+}
+
+int verify_run(struct count *c, struct walk_context *x, struct guard *guard, struct group *g)
+{
+        struct verify *v = &g->verify;
+
+        if (!v->begun) {
+                look(c, x, g);
+                v->progress = true;
+        }
+        while (v->error == 0 && v->open > 0 && v->progress && v->round < ROUNDS) {
+                int r = walk_round(c, x, guard, g);
+
+                if (r < 0)
+                        return r;
+                look(c, x, g);
+        }
+        return 0;
+}
+
+bool verify_shared(const struct verify *v, uint64_t *ret_pages)
+{
+        if (!v->begun || v->error < 0)
+                return false;
+        *ret_pages = v->shared + v->open_shared;
+        return true;
+}
