@@ -210,8 +210,7 @@ static bool for_each_value(enum for_each by, struct subject *s, char *buf, size_
 
         switch (by) {
         case FOR_EACH_USER:
-                s->world->uid_to_user(s->world->userdata, f->uid, buf, size);
-                return true;
+                return s->world->uid_to_user(s->world->userdata, f->uid, buf, size);
         case FOR_EACH_UID:
                 snprintf(buf, size, "%" PRIu32, (uint32_t)f->uid);
                 return true;

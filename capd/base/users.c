@@ -74,7 +74,7 @@ void users_lookup(uid_t uid, char *buf, size_t size)
                 snprintf(buf, size, "%u", uid);
 }
 
-void users_uid_to_user(void *userdata, uid_t uid, char *buf, size_t size)
+bool users_uid_to_user(void *userdata, uid_t uid, char *buf, size_t size)
 {
         static struct {
                 bool used;
@@ -91,4 +91,5 @@ void users_uid_to_user(void *userdata, uid_t uid, char *buf, size_t size)
                 users_lookup(uid, slot->name, sizeof(slot->name));
         }
         snprintf(buf, size, "%s", slot->name);
+        return true;
 }

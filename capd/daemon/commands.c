@@ -79,12 +79,8 @@ static void command_set_cap(struct engine *e, const struct wire_command *c)
                 engine_reply(e, c->serial, -EINVAL, NULL, 0, "a temporary cap lasts a year at most");
                 return;
         }
-        g->temporary_cap = c->bytes;
-        g->temporary_until = c->bytes && c->duration ? e->sys.ops->now(&e->sys) + c->duration : USEC_INFINITY;
-        /* A judgement made under the other cap says nothing about this one. */
-        g->memory.retry_at = 0;
-        g->memory.failures = 0;
-        g->memory.came_back = 0;
+        group_set_temporary_cap(e, g, c->bytes,
+                                c->bytes && c->duration ? e->sys.ops->now(&e->sys) + c->duration : USEC_INFINITY);
         apply(e, g);
         log_notice("Group %s: cap %s by uid %u (pid %d)", g->name,
                    g->settings.has_cap ? format_size(size, g->settings.cap) : "none", c->uid, c->pid);

@@ -30,6 +30,13 @@ void engine_schedule(struct engine *e, usec_t at)
                 log_error("Cannot set the timer: capd looks at nothing until a client asks");
 }
 
+void engine_schedule_soon(struct engine *e)
+{
+        /* not at once: where processes come all the time, one look would follow the other */
+        if (!e->stopping)
+                engine_schedule(e, e->sys.ops->now(&e->sys) + e->policy->daemon.sample_interval / 5);
+}
+
 static int on_check(sd_event_source *s, uint64_t usec, void *userdata)
 {
         struct engine *e = userdata;
@@ -126,10 +133,9 @@ int engine_start(struct engine *e, struct policy *policy, int listen_fd, uid_t f
                 log_error("Cannot read /proc/meminfo: %s", strerror(-r));
                 return r;
         }
-        if ((r = user_names_init(e)) < 0 ||
-            (r = process_table_new(&e->sys, policy->facts, raise_descriptor_limit(), &e->table)) < 0 ||
-            (r = sd_event_default(&e->event)) < 0 || (r = worker_pool_new(&e->sys, SCANNER_THREADS, &e->pool)) < 0 ||
-            (r = add_sources(e)) < 0) {
+        if ((r = process_table_new(&e->sys, policy->facts, raise_descriptor_limit(), &e->table)) < 0 ||
+            (r = sd_event_default(&e->event)) < 0 || (r = user_names_init(e)) < 0 ||
+            (r = worker_pool_new(&e->sys, SCANNER_THREADS, &e->pool)) < 0 || (r = add_sources(e)) < 0) {
                 log_error("Cannot set up the event loop: %s", strerror(-r));
                 return r;
         }
@@ -168,12 +174,12 @@ void engine_done(struct engine *e)
         e->publish_defer = sd_event_source_disable_unref(e->publish_defer);
         e->tick_timer = sd_event_source_disable_unref(e->tick_timer);
         e->check_timer = sd_event_source_disable_unref(e->check_timer);
+        user_names_done(e);
         e->event = sd_event_unref(e->event);
         for (struct process *p = NULL; e->table && (p = process_table_next(e->table, p));)
                 membership_forget(p, NULL);
         e->table = process_table_free(e->table);
         groups_free(e);
-        user_names_done(e);
         free(e->pid_file_pids);
         e->policy = policy_free(e->policy);
 }

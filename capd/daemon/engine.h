@@ -3,7 +3,7 @@
  * engine.h: the service's main process.
  *
  * One thread, the loop, owns everything here: the process table, the groups, the policy, the pool of scanner threads and the
- * front. It never makes a call that another process could keep from returning; whatever could goes to the pool as a job. A
+ * front. It makes no call that a watched process could keep from returning; whatever could goes to the pool as a job. A
  * job works on copies and identifiers, so the loop may change anything while it runs. A group with a job under way is
  * `busy`: it is neither judged nor freed until the job is done.
  */
@@ -39,7 +39,8 @@ struct group {
         bool doomed; /* its section is gone: freed as soon as it is not busy */
         bool paused;
         bool forced;            /* capctl enforce, until acted on */
-        bool stale;             /* the sample is of an earlier set of members or settings */
+        bool stale;             /* the count under way is of the members of before a reload */
+        bool incomplete;        /* for want of memory not all members are in `members` */
         uint64_t temporary_cap; /* 0: none */
         usec_t temporary_until; /* USEC_INFINITY: until reload or restart */
         struct decide_settings settings;
@@ -81,13 +82,14 @@ struct user_name {
         char name[USER_NAME_MAX];
 };
 
-/* Names come from a database that may be a directory server far away, so the loop never asks it: a scanner thread does. */
 struct user_names {
         struct user_name *slots; /* USER_SLOTS */
         uid_t wanted[USER_WANTED];
         size_t n_wanted;
-        bool missed; /* the last look-ups met a name that is not known yet */
-        bool job;    /* one is under way */
+        bool missed;             /* the last look-ups met a name that is not known yet */
+        struct questions *asked; /* by the thread under way, NULL: none is */
+        int event_fd;            /* readable when it is done */
+        sd_event_source *source;
 };
 
 /* A process that did not let itself be read. */
@@ -121,7 +123,7 @@ struct engine {
         pid_t *pid_file_pids;
         struct user_names users;
         struct quarantine quarantine[QUARANTINE_SLOTS];
-        unsigned busy_groups;
+        int count_error, table_error; /* last ones, so that each is logged once */
 
         struct front_process front;
         uint64_t tick;
@@ -137,6 +139,7 @@ int engine_start(struct engine *e, struct policy *policy, int listen_fd, uid_t f
 int engine_run(struct engine *e); /* until a signal ends it */
 void engine_done(struct engine *e);
 void engine_schedule(struct engine *e, usec_t at); /* a look no later than that */
+void engine_schedule_soon(struct engine *e);       /* something was learnt that the next look can use */
 void engine_submit(struct engine *e, struct job *job);
 
 /* tick.c: a look at everything, and the judgement */
@@ -146,6 +149,7 @@ void engine_judge(struct engine *e, struct group **groups, size_t n);
 /* groups.c */
 struct group *group_find(struct engine *e, const char *name);
 struct group *group_get(struct engine *e, const char *name, size_t section);
+void group_set_temporary_cap(struct engine *e, struct group *g, uint64_t bytes, usec_t until); /* 0: none */
 void group_update_settings(struct engine *e, struct group *g);
 struct group *groups_next(struct engine *e, const struct group *g); /* NULL first; NULL at the end */
 void groups_sweep(struct engine *e);                                /* frees the doomed and the long empty ones */
@@ -154,21 +158,25 @@ void groups_free(struct engine *e);
 /* membership.c: who belongs to what */
 void membership_refresh(struct engine *e);
 void membership_forget(struct process *p, void *userdata);
-bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time);
+void membership_match(struct engine *e, struct process *p);
+bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time, usec_t now);
 void quarantine_add(struct engine *e, pid_t pid); /* and logs it */
 unsigned quarantine_size(struct engine *e);
 
 /* user-names.c */
 int user_names_init(struct engine *e);
 void user_names_done(struct engine *e);
-void user_names_get(void *engine, uid_t uid, char *buf, size_t size); /* for struct match_world */
-int user_names_ask(struct engine *e);                                 /* starts a job if names are wanted */
+bool user_names_get(void *engine, uid_t uid, char *buf, size_t size); /* for struct match_world */
+int user_names_ask(struct engine *e); /* if names are wanted and none are being asked for */
 
 /* jobs.c: counts and acts on the pool */
 int engine_count(struct engine *e, struct group **groups, size_t n);
 int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict);
 int engine_read_cmdlines(struct engine *e);
-struct count *engine_make_count(struct engine *e, struct group **groups, size_t n, unsigned flags);
+/* A count of these groups; `now` decides who is in quarantine and left out. NULL: out of memory. */
+struct count *engine_make_count(struct engine *e, struct group **groups, size_t n, unsigned flags, usec_t now);
+/* A group's result with so many members left out. */
+void count_take_result(const struct count *count, uint32_t group, uint32_t left_out, struct group_sample *ret);
 
 /* explain.c */
 void engine_explain(struct engine *e, const struct wire_command *c);

@@ -7,6 +7,7 @@
 #include "capd/base/log.h"
 #include "capd/base/text.h"
 #include "engine.h"
+#include "id-set.h"
 
 struct explain_job {
         struct job job;
@@ -100,12 +101,9 @@ static void reply(struct explain_job *x, const struct group *g)
                 engine_reply(e, x->serial, -ENOMEM, NULL, 0, "capd is out of memory");
                 return;
         }
-        count_group_result(x->count, 0, &fresh);
-        fresh.unread += x->quarantined;
-        if (x->quarantined > 0 && fresh.quality == QUALITY_EXACT)
-                fresh.quality = QUALITY_BOUND_LOWER;
+        count_take_result(x->count, 0, x->quarantined, &fresh);
         for (size_t i = 0; i < x->n; i++) {
-                struct process_sample s;
+                struct process_sample s = {};
 
                 count_process_result(x->count, (uint32_t)i, &s);
                 fill_process(&x->processes[i], &s);
@@ -147,8 +145,9 @@ static const struct job_ops explain_ops = {
 };
 
 /* What the table knows of the members, in the order in which engine_make_count() takes them. */
-static int copy_members(struct engine *e, struct explain_job *x, const struct group *g)
+static int copy_members(struct engine *e, struct explain_job *x, const struct group *g, usec_t now)
 {
+        _cleanup_(id_set_done) struct id_set shared = {};
         const uint64_t floor = e->policy->sections[g->section].process_floor;
 
         x->processes = calloc(g->n_members + 1, sizeof(*x->processes));
@@ -160,7 +159,7 @@ static int copy_members(struct engine *e, struct explain_job *x, const struct gr
                 const struct membership *m = p->userdata;
                 struct wire_process *w = &x->processes[x->n];
 
-                if (p->vm == 0 || quarantine_holds(e, p->facts.pid, p->facts.start_time))
+                if (p->vm == 0 || quarantine_holds(e, p->facts.pid, p->facts.start_time, now))
                         continue;
                 w->pid = p->facts.pid;
                 w->uid = p->facts.uid;
@@ -171,8 +170,7 @@ static int copy_members(struct engine *e, struct explain_job *x, const struct gr
                 w->rss = p->rss;
                 w->protected_process = m->protected_process;
                 w->below_floor = p->rss < floor;
-                for (size_t j = 0; j < i && !w->same_address_space; j++)
-                        w->same_address_space = g->members[j]->mm_id == p->mm_id;
+                w->same_address_space = p->mm_shared && id_set_add(&shared, p->mm_id) == 0;
                 x->start_times[x->n++] = p->facts.start_time;
         }
         return 0;
@@ -180,6 +178,7 @@ static int copy_members(struct engine *e, struct explain_job *x, const struct gr
 
 void engine_explain(struct engine *e, const struct wire_command *c)
 {
+        usec_t now = e->sys.ops->now(&e->sys); /* one for both passes over the members, which must agree */
         struct group *g = group_find(e, c->group);
         struct explain_job *x;
 
@@ -193,8 +192,8 @@ void engine_explain(struct engine *e, const struct wire_command *c)
         }
         x = calloc(1, sizeof(*x));
         if (x)
-                x->count = engine_make_count(e, &g, 1, COUNT_PRIVATE | COUNT_SHARES);
-        if (!x || !x->count || copy_members(e, x, g) < 0) {
+                x->count = engine_make_count(e, &g, 1, COUNT_PRIVATE | COUNT_SHARES, now);
+        if (!x || !x->count || copy_members(e, x, g, now) < 0) {
                 explain_job_free(x);
                 engine_reply(e, c->serial, -ENOMEM, NULL, 0, "capd is out of memory");
                 return;

@@ -233,6 +233,9 @@ int front_process_main(uid_t uid, gid_t gid)
         const struct rlimit files = {.rlim_cur = LIMIT_CLIENTS + 64, .rlim_max = LIMIT_CLIENTS + 64};
 
         pid_t engine = getppid();
+        /* from a terminal they reach the whole process group; the engine says when to end */
+        signal(SIGINT, SIG_IGN);
+        signal(SIGHUP, SIG_IGN);
         int r = privileges_drop_all(uid, gid);
 
         if (r < 0) {

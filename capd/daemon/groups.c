@@ -41,6 +41,17 @@ void group_update_settings(struct engine *e, struct group *g)
         }
 }
 
+void group_set_temporary_cap(struct engine *e, struct group *g, uint64_t bytes, usec_t until)
+{
+        g->temporary_cap = bytes;
+        g->temporary_until = until;
+        /* A judgement made under the other cap says nothing about this one. */
+        g->memory.retry_at = 0;
+        g->memory.failures = 0;
+        g->memory.came_back = 0;
+        group_update_settings(e, g);
+}
+
 struct group *group_get(struct engine *e, const char *name, size_t section)
 {
         struct group *g = group_find(e, name), **head;

@@ -9,15 +9,6 @@
 /* How long the count with the fewest resident bytes is remembered, to tell later that pages stopped being shared. */
 #define REFERENCE_KEPT (10 * 60 * USEC_PER_SEC)
 
-static void group_set_busy(struct engine *e, struct group *g, bool busy)
-{
-        g->busy = busy;
-        if (busy)
-                e->busy_groups++;
-        else
-                e->busy_groups--;
-}
-
 /* -- counting -- */
 
 struct count_job {
@@ -33,7 +24,7 @@ struct count_job {
  * Adds the members of group k that no earlier group of the job has added. A process is in the count once, with all
  * groups of the job that it belongs to.
  */
-static int add_members(struct engine *e, struct count *count, struct group **groups, size_t k)
+static int add_members(struct engine *e, struct count *count, struct group **groups, size_t k, usec_t now)
 {
         struct group *g = groups[k];
 
@@ -49,7 +40,7 @@ static int add_members(struct engine *e, struct count *count, struct group **gro
                 for (size_t j = 0; j < m->n; j++)
                         if (m->groups[j]->job_index >= 0)
                                 in[n++] = (uint32_t)m->groups[j]->job_index;
-                if (quarantine_holds(e, p->facts.pid, p->facts.start_time)) {
+                if (quarantine_holds(e, p->facts.pid, p->facts.start_time, now)) {
                         g->quarantined++;
                         continue;
                 }
@@ -64,7 +55,7 @@ static int add_members(struct engine *e, struct count *count, struct group **gro
         return 0;
 }
 
-struct count *engine_make_count(struct engine *e, struct group **groups, size_t n, unsigned flags)
+struct count *engine_make_count(struct engine *e, struct group **groups, size_t n, unsigned flags, usec_t now)
 {
         struct count *count = NULL;
         int r = count_new(&e->sys, &e->features, flags, &count);
@@ -74,7 +65,7 @@ struct count *engine_make_count(struct engine *e, struct group **groups, size_t 
                 groups[k]->job_index = r = count_add_group(count);
         }
         for (size_t k = 0; k < n && r >= 0; k++)
-                r = add_members(e, count, groups, k);
+                r = add_members(e, count, groups, k, now);
         for (size_t k = 0; k < n; k++)
                 groups[k]->job_index = -1;
         if (r < 0)
@@ -108,6 +99,19 @@ static void remember_reference(struct group *g)
         g->reference_mapped = s->mapped;
 }
 
+void count_take_result(const struct count *count, uint32_t group, uint32_t left_out, struct group_sample *ret)
+{
+        count_group_result(count, group, ret);
+        if (left_out == 0)
+                return;
+        ret->unread += left_out;
+        /* of a group that was left out whole nothing is known, not that it holds nothing */
+        if (ret->quality == QUALITY_EXACT && ret->resident == 0)
+                group_sample_forget(ret);
+        else if (ret->quality == QUALITY_EXACT)
+                ret->quality = QUALITY_BOUND_LOWER;
+}
+
 static void take_count(struct count_job *c, size_t i, int result)
 {
         struct group *g = c->groups[i];
@@ -116,12 +120,14 @@ static void take_count(struct count_job *c, size_t i, int result)
         if (result < 0)
                 group_sample_forget(s);
         else
-                count_group_result(c->count, (uint32_t)i, s);
-        if (g->quarantined > 0) {
-                s->unread += g->quarantined;
-                if (s->quality == QUALITY_EXACT)
-                        s->quality = QUALITY_BOUND_LOWER;
+                count_take_result(c->count, (uint32_t)i, g->quarantined, s);
+        if (g->stale) {
+                /* what was counted are members and settings of before a reload */
+                group_sample_forget(s);
+                s->counted_at = s->bounds_at = 0;
+                g->stale = false;
         }
+        s->tried_at = c->engine->sys.ops->now(&c->engine->sys);
         if (c->after_act) {
                 g->resident_after = s->quality == QUALITY_EXACT ? s->resident : SIZE_UNKNOWN;
                 /* the act met a shared page once in each process that maps it; the group has it once */
@@ -136,12 +142,13 @@ static void count_job_done(struct job *job, int result)
         struct count_job *c = (struct count_job *)job;
         struct engine *e = c->engine;
 
-        if (result < 0 && result != -ECANCELED)
+        if (result < 0 && result != -ECANCELED && result != e->count_error)
                 log_warning("A count failed: %s; the figures of %zu groups are unknown", strerror(-result),
                             c->n_groups);
+        e->count_error = result; /* said once, until one succeeds */
         for (size_t i = 0; i < c->n_groups; i++) {
                 take_count(c, i, result);
-                group_set_busy(e, c->groups[i], false);
+                c->groups[i]->busy = false;
         }
         engine_judge(e, c->groups, c->n_groups);
         engine_publish_soon(e);
@@ -161,7 +168,7 @@ static int start_count(struct engine *e, struct group **groups, size_t n, bool a
 
         if (!c)
                 return -ENOMEM;
-        c->count = engine_make_count(e, groups, n, 0);
+        c->count = engine_make_count(e, groups, n, 0, e->sys.ops->now(&e->sys));
         if (!c->count) {
                 free(c);
                 return -ENOMEM;
@@ -172,7 +179,7 @@ static int start_count(struct engine *e, struct group **groups, size_t n, bool a
         c->n_groups = n;
         memcpy(c->groups, groups, n * sizeof(groups[0]));
         for (size_t i = 0; i < n; i++)
-                group_set_busy(e, groups[i], true);
+                groups[i]->busy = true;
         engine_submit(e, &c->job);
         return 0;
 }
@@ -232,7 +239,7 @@ static void act_job_done(struct job *job, int result)
         log_debug("Group %s: attempted %llu, unmapped %llu, freed %lld, refaulted %llu bytes in %llu us", g->name,
                   (unsigned long long)r.attempted, (unsigned long long)r.unmapped, (long long)r.freed,
                   (unsigned long long)r.refaulted, (unsigned long long)(r.ended - r.started));
-        group_set_busy(e, g, false);
+        g->busy = false;
         /* What the act did to the group is what a count says, not what the act says. */
         if (!e->stopping && !g->doomed && start_count(e, &g, 1, true) < 0)
                 log_error("Group %s: out of memory, not counted after the act", g->name);
@@ -244,6 +251,25 @@ static const struct job_ops act_job_ops = {
                 .done = act_job_done,
 };
 
+/*
+ * Whether a process still is a member. It may have executed another program or changed its user since its attributes were read,
+ * up to ScanInterval= ago, and be protected now or be none of the group's business: so they are read again before it is acted on.
+ */
+static bool still_member(struct engine *e, const struct group *g, struct process *p, usec_t now)
+{
+        const struct membership *m;
+
+        if (process_table_reread(e->table, p, now) < 0)
+                return false;
+        if (p->changed)
+                membership_match(e, p);
+        m = p->userdata;
+        for (size_t i = 0; m && !p->needs_cmdline && i < m->n; i++)
+                if (m->groups[i] == g)
+                        return true;
+        return false;
+}
+
 /* One target for each member that may be acted on. */
 static struct pageout_target *make_targets(struct engine *e, const struct group *g, size_t *ret_n)
 {
@@ -252,11 +278,13 @@ static struct pageout_target *make_targets(struct engine *e, const struct group 
         size_t n = 0;
 
         for (size_t i = 0; targets && i < g->n_members; i++) {
-                const struct process *p = g->members[i];
-                const struct membership *m = p->userdata;
+                struct process *p = g->members[i];
+                const struct membership *m;
 
-                if (p->vm == 0 || quarantine_holds(e, p->facts.pid, p->facts.start_time))
+                if (p->vm == 0 || quarantine_holds(e, p->facts.pid, p->facts.start_time, now) ||
+                    !still_member(e, g, p, now))
                         continue;
+                m = p->userdata;
                 targets[n++] = (struct pageout_target){
                                 .pid = p->facts.pid,
                                 .start_time = p->facts.start_time,
@@ -302,7 +330,7 @@ int engine_act(struct engine *e, struct group *g, const struct decide_verdict *v
         a->group = g;
         g->resident_before = g->sample.quality == QUALITY_EXACT ? g->sample.resident : SIZE_UNKNOWN;
         g->resident_after = SIZE_UNKNOWN;
-        group_set_busy(e, g, true);
+        g->busy = true;
         engine_submit(e, &a->job);
         return 0;
 }
@@ -313,6 +341,7 @@ struct cmdline {
         pid_t pid;
         uint64_t start_time;
         char *text; /* NULL: could not be read */
+        bool again; /* it may be possible another time */
 };
 
 struct cmdline_job {
@@ -340,6 +369,7 @@ static int cmdline_job_run(struct job *job, struct guard *guard)
                 }
                 if (n >= 0)
                         item->text = strndup(text, (size_t)n);
+                item->again = n == -ENOMEM || n == -EMFILE || n == -ENFILE || (n >= 0 && !item->text);
                 free(text);
                 c->next++;
         }
@@ -349,8 +379,9 @@ static int cmdline_job_run(struct job *job, struct guard *guard)
 static void cmdline_job_give_up(struct job *job)
 {
         struct cmdline_job *c = (struct cmdline_job *)job;
-        const struct cmdline *item = &c->items[c->next++];
+        struct cmdline *item = &c->items[c->next++];
 
+        item->again = true; /* when its quarantine is over */
         quarantine_add(c->engine, item->pid);
 }
 
@@ -361,14 +392,14 @@ static void cmdline_job_done(struct job *job, int result)
 
         for (size_t i = 0; i < c->n; i++) {
                 /* one that was not reached is asked for again by the next job */
-                if (i < c->next && !e->stopping)
+                if (i < c->next && !c->items[i].again && !e->stopping)
                         process_table_set_cmdline(e->table, c->items[i].pid, c->items[i].start_time, c->items[i].text);
                 free(c->items[i].text);
         }
         e->cmdline_job = false;
         free(c);
-        if (!e->stopping)
-                engine_schedule(e, e->sys.ops->now(&e->sys));
+        if (result >= 0)
+                engine_schedule_soon(e);
 }
 
 static const struct job_ops cmdline_job_ops = {
@@ -377,22 +408,28 @@ static const struct job_ops cmdline_job_ops = {
                 .done = cmdline_job_done,
 };
 
+static bool wants_cmdline(struct engine *e, const struct process *p, usec_t now)
+{
+        return p->needs_cmdline && !quarantine_holds(e, p->facts.pid, p->facts.start_time, now);
+}
+
 int engine_read_cmdlines(struct engine *e)
 {
+        usec_t now = e->sys.ops->now(&e->sys);
         struct cmdline_job *c;
         size_t n = 0;
 
         if (!(e->policy->facts & FACT_CMDLINE))
                 return 0;
         for (struct process *p = NULL; (p = process_table_next(e->table, p));)
-                n += p->needs_cmdline;
+                n += wants_cmdline(e, p, now);
         if (n == 0)
                 return 0;
         c = calloc(1, sizeof(*c) + n * sizeof(c->items[0]));
         if (!c)
                 return -ENOMEM;
         for (struct process *p = NULL; (p = process_table_next(e->table, p));)
-                if (p->needs_cmdline)
+                if (c->n < n && wants_cmdline(e, p, now))
                         c->items[c->n++] = (struct cmdline){.pid = p->facts.pid, .start_time = p->facts.start_time};
         c->job.ops = &cmdline_job_ops;
         c->engine = e;

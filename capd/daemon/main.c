@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* main.c: capd(8): its options, and the order in which rights are used, proved and given up. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -83,6 +84,17 @@ static int parse_options(int argc, char *argv[], struct options *o)
                 return EX_USAGE;
         }
         return -1;
+}
+
+/* What is opened next must not become standard error by accident. */
+static void fill_standard_descriptors(void)
+{
+        int fd;
+
+        do
+                fd = open("/dev/null", O_RDWR);
+        while (fd >= 0 && fd <= STDERR_FILENO);
+        close_fd(fd);
 }
 
 static void block_signals(void)
@@ -193,6 +205,7 @@ int main(int argc, char *argv[])
         struct engine e = {};
         int status;
 
+        fill_standard_descriptors();
         if (argc == 3 && strcmp(argv[0], FRONT_ARGV0) == 0) {
                 uint64_t uid, gid;
 

@@ -20,6 +20,34 @@ void membership_forget(struct process *p, void *userdata)
 }
 
 /*
+ * Whether nobody but root and `uid` can make the path lead elsewhere: each directory on it, and each link, belongs to one of them, and no
+ * directory can be written by others. (A link of root's is followed as it is.)
+ */
+static bool is_path_trusted(struct engine *e, const char *path, uid_t uid)
+{
+        char part[LIMIT_CONFIG_WORD_BYTES];
+
+        for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
+                struct stat st;
+
+                if (slash == path)
+                        continue;
+                if ((size_t)(slash - path) >= sizeof(part))
+                        return false;
+                memcpy(part, path, (size_t)(slash - path));
+                part[slash - path] = '\0';
+                if (e->sys.ops->fstatat(&e->sys, e->sys.root_fd, part + strspn(part, "/"), &st, AT_SYMLINK_NOFOLLOW) <
+                    0)
+                        return false;
+                if (S_ISLNK(st.st_mode) ? st.st_uid != 0
+                                        : (st.st_uid != 0 && st.st_uid != uid) ||
+                                                          (st.st_mode & (S_IWOTH | S_ISVTX)) == S_IWOTH)
+                        return false;
+        }
+        return true;
+}
+
+/*
  * What a PidFile= holds: a PID on its first line. A file that somebody other than root or the process's own user could have
  * written must not direct capd at another's process, so its owner must be one of the two, and others must not write it.
  */
@@ -33,7 +61,8 @@ static pid_t read_pid_file(struct engine *e, const char *path)
         size_t n;
 
         fd = sys_open(&e->sys, path + strspn(path, "/"), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-        if (fd < 0 || e->sys.ops->fstat(&e->sys, fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & S_IWOTH))
+        if (fd < 0 || e->sys.ops->fstat(&e->sys, fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & S_IWOTH) ||
+            ((st.st_mode & S_IWGRP) && st.st_gid != 0))
                 return 0;
         if (sys_read_fd(&e->sys, fd, text, sizeof(text)) == -E2BIG)
                 text[strcspn(text, "\n")] = '\0'; /* postmaster.pid has more lines */
@@ -44,7 +73,7 @@ static pid_t read_pid_file(struct engine *e, const char *path)
         if (parse_number(text, INT32_MAX, &pid) < 0)
                 return 0;
         p = process_table_find(e->table, (pid_t)pid);
-        if (!p || (st.st_uid != 0 && st.st_uid != p->facts.uid))
+        if (!p || (st.st_uid != 0 && st.st_uid != p->facts.uid) || !is_path_trusted(e, path, p->facts.uid))
                 return 0;
         return (pid_t)pid;
 }
@@ -63,7 +92,7 @@ static bool refresh_pid_files(struct engine *e)
         return changed;
 }
 
-static void match(struct engine *e, struct process *p)
+void membership_match(struct engine *e, struct process *p)
 {
         const struct match_world world = {
                         .pid_file_pids = e->pid_file_pids, .uid_to_user = user_names_get, .userdata = e};
@@ -72,17 +101,13 @@ static void match(struct engine *e, struct process *p)
         size_t n;
 
         p->changed = false;
-        if (p->facts.kernel_thread || p->facts.zombie) {
-                membership_forget(p, NULL);
+        membership_forget(p, NULL);
+        if (p->facts.kernel_thread || p->facts.zombie)
                 return;
-        }
         e->users.missed = false;
         n = match_process(e->policy, &world, &p->facts, matches, ARRAY_SIZE(matches));
-        if (e->users.missed) {
-                p->changed = true; /* again when the name is known; until then it stays where it was */
-                return;
-        }
-        membership_forget(p, NULL);
+        if (e->users.missed)
+                p->changed = true; /* again when the name is known, for the groups that are named after it */
         if (n == 0)
                 return;
         m = calloc(1, sizeof(*m) + n * sizeof(m->groups[0]));
@@ -118,14 +143,16 @@ static int group_add_member(struct group *g, struct process *p)
 
 static void collect_members(struct engine *e, usec_t now)
 {
-        for (struct group *g = NULL; (g = groups_next(e, g));)
+        for (struct group *g = NULL; (g = groups_next(e, g));) {
                 g->n_members = 0;
+                g->incomplete = false;
+        }
         for (struct process *p = NULL; (p = process_table_next(e->table, p));) {
                 struct membership *m = p->userdata;
 
                 for (size_t i = 0; m && i < m->n; i++)
                         if (group_add_member(m->groups[i], p) < 0)
-                                log_error("Out of memory: group %s is incomplete", m->groups[i]->name);
+                                m->groups[i]->incomplete = true; /* then it has no upper bound */
         }
         for (struct group *g = NULL; (g = groups_next(e, g));) {
                 if (g->n_members > 0)
@@ -141,10 +168,9 @@ void membership_refresh(struct engine *e)
         int r;
 
         r = process_table_refresh(e->table, now, e->policy->daemon.scan_interval, membership_forget, NULL);
-        if (r < 0) {
-                log_warning("Cannot list /proc: %s, ignoring until the next look", strerror(-r));
-                /* the table is as before, and so are the members */
-        }
+        if (r < 0 && r != e->table_error)
+                log_warning("Cannot list all processes: %s, ignoring until the next look", strerror(-r));
+        e->table_error = MIN(r, 0); /* said once */
         if (process_table_overflowed(e->table) && !e->processes_overflowed)
                 log_warning("More than %u processes (LIMIT_PROCESSES); the rest is left out", LIMIT_PROCESSES);
         e->processes_overflowed = process_table_overflowed(e->table);
@@ -152,7 +178,7 @@ void membership_refresh(struct engine *e)
                 e->rematch = true;
         for (struct process *p = NULL; (p = process_table_next(e->table, p));)
                 if (p->changed || e->rematch)
-                        match(e, p);
+                        membership_match(e, p);
         e->rematch = false;
         collect_members(e, now);
         groups_sweep(e);
@@ -160,10 +186,8 @@ void membership_refresh(struct engine *e)
 
 /* -- quarantine -- */
 
-bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time)
+bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time, usec_t now)
 {
-        usec_t now = e->sys.ops->now(&e->sys);
-
         for (size_t i = 0; i < QUARANTINE_SLOTS; i++) {
                 const struct quarantine *q = &e->quarantine[i];
 

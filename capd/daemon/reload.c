@@ -82,6 +82,20 @@ static size_t find_section(const struct policy *p, const char *name)
         return i;
 }
 
+/* Other members may belong to the group now, under another cap: what was measured and judged is not of this group any more. */
+static void forget_figures(struct group *g)
+{
+        g->stale = g->busy;
+        group_sample_forget(&g->sample);
+        g->sample.counted_at = g->sample.bounds_at = g->sample.tried_at = 0;
+        g->reference_at = 0;
+        g->memory.grown_at = 0;
+        g->memory.trend = 0;
+        g->memory.retry_at = 0;
+        g->memory.failures = 0;
+        g->memory.came_back = 0;
+}
+
 /* Groups keep what capd knows of them while their section is there; the others end. */
 static void carry_groups_over(struct engine *e, const struct policy *policy)
 {
@@ -96,10 +110,9 @@ static void carry_groups_over(struct engine *e, const struct policy *policy)
                         g->doomed = true;
                 else {
                         g->section = section;
-                        g->temporary_cap = 0;
-                        g->memory.retry_at = 0;
-                        g->memory.failures = 0;
-                        g->memory.came_back = 0;
+                        if (g->temporary_until == USEC_INFINITY)
+                                g->temporary_cap = 0;
+                        forget_figures(g);
                 }
         }
 }

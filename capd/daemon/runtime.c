@@ -31,6 +31,9 @@ static int open_directory(struct runtime *rt)
                 log_error("Cannot open the runtime directory %s: %m", rt->path);
                 return -errno;
         }
+        /* whatever the umask says: everybody may ask */
+        if (rt->made && fchmod(rt->dir_fd, 0755) < 0)
+                log_warning("Cannot open %s to everybody: %m, ignoring", rt->path);
         /* who can write there could put another socket in our place */
         if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))) {
                 log_error("The runtime directory %s must belong to root and be writable by nobody else", rt->path);
@@ -39,7 +42,16 @@ static int open_directory(struct runtime *rt)
         return 0;
 }
 
-static int take_lock(struct runtime *rt)
+/* Whether the file that is locked is still the one of that name: another capd may have taken it away while this one waited. */
+static bool lock_is_current(const struct runtime *rt)
+{
+        struct stat held, named;
+
+        return fstat(rt->lock_fd, &held) == 0 && fstatat(rt->dir_fd, LOCK_FILE, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+               held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+}
+
+static int try_lock(struct runtime *rt)
 {
         rt->lock_fd = openat(rt->dir_fd, LOCK_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (rt->lock_fd < 0) {
@@ -55,7 +67,16 @@ static int take_lock(struct runtime *rt)
                         log_error("Cannot lock %s/%s: %s", rt->path, LOCK_FILE, strerror(-r));
                 return r;
         }
-        return 0;
+        return lock_is_current(rt);
+}
+
+static int take_lock(struct runtime *rt)
+{
+        int r;
+
+        while ((r = try_lock(rt)) == 0)
+                close_fd(TAKE_FD(rt->lock_fd));
+        return MIN(r, 0);
 }
 
 static int bind_socket(struct runtime *rt)

@@ -7,6 +7,7 @@
 
 #include "capd/base/log.h"
 #include "engine.h"
+#include "id-set.h"
 
 static bool has_ended(const struct process *p)
 {
@@ -16,23 +17,21 @@ static bool has_ended(const struct process *p)
 /* Sums what the last look at each member said. Each address space once. */
 static void sum_members(struct engine *e, struct group *g, usec_t at)
 {
+        _cleanup_(id_set_done) struct id_set shared = {};
         struct group_sample *s = &g->sample;
         uint64_t largest = 0, error = 0;
-        bool unread = false;
+        bool unread = g->incomplete;
 
         s->processes = s->address_spaces = 0;
         s->rss_sum = s->vm_sum = 0;
         for (size_t i = 0; i < g->n_members; i++) {
                 const struct process *p = g->members[i];
                 uint64_t counters, anon;
-                bool again = false;
 
                 if (has_ended(p))
                         continue;
                 s->processes++;
-                for (size_t j = 0; p->mm_shared && j < i && !again; j++)
-                        again = g->members[j]->mm_id == p->mm_id && !has_ended(g->members[j]);
-                if (again)
+                if (p->mm_shared && id_set_add(&shared, p->mm_id) == 0)
                         continue;
                 s->address_spaces++;
                 if (p->rss == SIZE_UNKNOWN) {
@@ -49,6 +48,8 @@ static void sum_members(struct engine *e, struct group *g, usec_t at)
         /* What could not be read may be anything: no upper bound then. Anonymous frames of one process are distinct unless KSM
          * merged them: no lower bound then. */
         s->upper = unread ? SIZE_UNKNOWN : s->rss_sum + error;
+        if (unread)
+                s->rss_sum = s->vm_sum = SIZE_UNKNOWN;
         s->lower = e->features.ksm_active ? 0 : largest;
         s->bounds_at = at;
 }
@@ -73,11 +74,10 @@ static void look(struct engine *e, usec_t now)
 static void expire_temporary_caps(struct engine *e, usec_t now)
 {
         for (struct group *g = NULL; (g = groups_next(e, g));) {
-                if (g->temporary_cap == 0 || g->temporary_until > now)
+                if (g->doomed || g->temporary_cap == 0 || g->temporary_until > now)
                         continue;
                 log_notice("Group %s: the temporary cap has ended", g->name);
-                g->temporary_cap = 0;
-                group_update_settings(e, g);
+                group_set_temporary_cap(e, g, 0, 0);
         }
 }
 
@@ -95,6 +95,14 @@ static void announce(const struct group *g, enum group_state before)
                  group_state_to_string(g->memory.state), g->memory.reason);
 }
 
+/* The longest not counted come first, so that a short budget goes round. */
+static int by_age_of_count(const void *a, const void *b)
+{
+        const struct group *x = *(struct group *const *)a, *y = *(struct group *const *)b;
+
+        return (x->sample.counted_at > y->sample.counted_at) - (x->sample.counted_at < y->sample.counted_at);
+}
+
 void engine_judge(struct engine *e, struct group **groups, size_t n)
 {
         _cleanup_free_ struct group **wanted = NULL;
@@ -104,6 +112,7 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
         if (e->stopping || n == 0)
                 return;
         wanted = calloc(n, sizeof(*wanted));
+        qsort(groups, n, sizeof(*groups), by_age_of_count);
         for (size_t i = 0; i < n; i++) {
                 struct group *g = groups[i];
                 enum group_state before = g->memory.state;

@@ -2,12 +2,19 @@
 /*
  * user-names.c: names for ForEach=user.
  *
- * A name that is not known yet leaves its processes without groups until a scanner thread has asked the user database; one that is
- * old is served as it is while it is asked for again.
+ * They come from the user database, which may be a directory server far away, so the loop never asks it. A thread of its own does, one
+ * question list at a time: it may hang there for as long as it likes without holding up a count or the end of capd. What it works
+ * on is its own until it says that it is done. A name that is not known yet leaves its processes out of the groups that are named by
+ * it; one that is old is served as it is while it is asked for again.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "capd/base/log.h"
 #include "capd/base/text.h"
@@ -16,16 +23,33 @@
 #define NAME_AGE_MAX (60 * USEC_PER_SEC)
 /* Slots that a uid may be in. */
 #define USER_PROBES 16U
+/* getpwuid_r() and what it loads need more than a scanner thread. */
+#define STACK_BYTES (1024U * 1024)
 
-int user_names_init(struct engine *e)
-{
-        e->users.slots = calloc(USER_SLOTS, sizeof(struct user_name));
-        return e->users.slots ? 0 : -ENOMEM;
-}
+struct questions {
+        _Atomic bool done;
+        int event_fd; /* a copy of the engine's */
+        size_t n;
+        uid_t uids[USER_WANTED];
+        char names[USER_WANTED][USER_NAME_MAX];
+};
 
-void user_names_done(struct engine *e)
+/* Its slot, or, with `make`, the one to be taken for it: a free one or else the oldest of the few it may be in. NULL: none. */
+static struct user_name *find(struct user_names *u, uid_t uid, bool make)
 {
-        free(TAKE_PTR(e->users.slots));
+        /* spread: containers have the same low numbers again and again, 65536 apart */
+        uint32_t first = (uint32_t)uid * UINT32_C(0x9E3779B1) >> 16;
+        struct user_name *best = NULL;
+
+        for (uint32_t i = 0; i < USER_PROBES; i++) {
+                struct user_name *s = &u->slots[(first + i) % USER_SLOTS];
+
+                if (s->known && s->uid == uid)
+                        return s;
+                if (!best || (best->known && (!s->known || s->until < best->until)))
+                        best = s;
+        }
+        return make ? best : NULL;
 }
 
 static void want(struct user_names *u, uid_t uid)
@@ -37,23 +61,7 @@ static void want(struct user_names *u, uid_t uid)
                 u->wanted[u->n_wanted++] = uid; /* the rest at the next look */
 }
 
-/* Its slot, or, with `make`, the one to be taken for it: a free one or else the oldest of the few it may be in. NULL: none. */
-static struct user_name *find(struct user_names *u, uid_t uid, bool make)
-{
-        struct user_name *best = NULL;
-
-        for (size_t i = 0; i < USER_PROBES; i++) {
-                struct user_name *s = &u->slots[(uid + i) % USER_SLOTS];
-
-                if (s->known && s->uid == uid)
-                        return s;
-                if (!best || (best->known && (!s->known || s->until < best->until)))
-                        best = s;
-        }
-        return make ? best : NULL;
-}
-
-void user_names_get(void *engine, uid_t uid, char *buf, size_t size)
+bool user_names_get(void *engine, uid_t uid, char *buf, size_t size)
 {
         struct engine *e = engine;
         const struct user_name *s = find(&e->users, uid, false);
@@ -61,78 +69,118 @@ void user_names_get(void *engine, uid_t uid, char *buf, size_t size)
         if (!s) {
                 e->users.missed = true;
                 want(&e->users, uid);
-                snprintf(buf, size, "%u", uid);
-                return;
+                return false;
         }
         if (e->sys.ops->now(&e->sys) > s->until)
                 want(&e->users, uid);
         text_copy(buf, size, s->name);
+        return true;
 }
 
-struct names_job {
-        struct job job;
-        struct engine *engine;
-        size_t n;
-        uid_t uids[USER_WANTED];
-        char names[USER_WANTED][USER_NAME_MAX];
-};
-
-/* Not guarded: the database is no target, and a thread that waits for it holds up nothing but other jobs. */
-static int names_run(struct job *job, struct guard *guard)
+static void *ask_all(void *arg)
 {
-        struct names_job *j = (struct names_job *)job;
+        struct questions *q = arg;
+        int event_fd = q->event_fd;
+        uint64_t one = 1;
 
-        for (size_t i = 0; i < j->n; i++) {
-                if (guard_stopping(guard))
-                        return -ECANCELED;
-                users_lookup(j->uids[i], j->names[i], sizeof(j->names[i]));
+        for (size_t i = 0; i < q->n; i++)
+                users_lookup(q->uids[i], q->names[i], sizeof(q->names[i]));
+        atomic_store(&q->done, true);
+        /* from here on q is the engine's */
+        if (write(event_fd, &one, sizeof(one)) < 0)
+                log_debug("Cannot tell that names are known: %m, ignoring until the next look");
+        close_fd(event_fd);
+        return NULL;
+}
+
+static void take_answers(struct engine *e)
+{
+        usec_t until = e->sys.ops->now(&e->sys) + NAME_AGE_MAX;
+        struct questions *q = e->users.asked;
+
+        if (!q || !atomic_load(&q->done))
+                return;
+        for (size_t i = 0; i < q->n; i++) {
+                struct user_name *s = find(&e->users, q->uids[i], true);
+
+                if (s->known && s->uid == q->uids[i] && strcmp(s->name, q->names[i]) != 0)
+                        e->rematch = true; /* renamed: its groups are called otherwise now */
+                s->known = true;
+                s->uid = q->uids[i];
+                s->until = until;
+                text_copy(s->name, sizeof(s->name), q->names[i]);
         }
+        free(q);
+        e->users.asked = NULL;
+}
+
+static int on_answers(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct engine *e = userdata;
+        uint64_t n;
+
+        if (read(fd, &n, sizeof(n)) < 0)
+                return 0;
+        take_answers(e);
+        engine_schedule_soon(e);
         return 0;
 }
 
-static void names_give_up(struct job *job)
+int user_names_init(struct engine *e)
 {
+        e->users.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (e->users.event_fd < 0)
+                return -errno;
+        e->users.slots = calloc(USER_SLOTS, sizeof(struct user_name));
+        if (!e->users.slots)
+                return -ENOMEM;
+        return sd_event_add_io(e->event, &e->users.source, e->users.event_fd, EPOLLIN, on_answers, e);
 }
 
-static void names_done(struct job *job, int result)
+void user_names_done(struct engine *e)
 {
-        struct names_job *j = (struct names_job *)job;
-        struct engine *e = j->engine;
-        usec_t until = e->sys.ops->now(&e->sys) + NAME_AGE_MAX;
+        struct user_names *u = &e->users;
 
-        for (size_t i = 0; i < j->n && result >= 0 && !e->stopping; i++) {
-                struct user_name *s = find(&e->users, j->uids[i], true);
-
-                if (s->known && s->uid == j->uids[i] && strcmp(s->name, j->names[i]) != 0)
-                        e->rematch = true; /* renamed: its groups are called otherwise now */
-                s->known = true;
-                s->uid = j->uids[i];
-                s->until = until;
-                text_copy(s->name, sizeof(s->name), j->names[i]);
-        }
-        e->users.job = false;
-        if (!e->stopping)
-                engine_schedule(e, e->sys.ops->now(&e->sys));
-        free(j);
+        u->source = sd_event_source_disable_unref(u->source);
+        if (u->slots)
+                close_fd(u->event_fd);
+        free(TAKE_PTR(u->slots));
+        /* a thread that still waits for the database keeps its list and ends with the process */
+        if (u->asked && atomic_load(&u->asked->done))
+                free(TAKE_PTR(u->asked));
 }
-
-static const struct job_ops names_ops = {.run = names_run, .give_up = names_give_up, .done = names_done};
 
 int user_names_ask(struct engine *e)
 {
-        struct names_job *j;
+        struct user_names *u = &e->users;
+        struct questions *q;
+        pthread_attr_t attr;
+        sigset_t all, old;
+        pthread_t thread;
+        int r;
 
-        if (e->users.n_wanted == 0 || e->users.job)
+        take_answers(e);
+        if (u->n_wanted == 0 || u->asked)
                 return 0;
-        j = calloc(1, sizeof(*j));
-        if (!j)
+        q = calloc(1, sizeof(*q));
+        if (!q)
                 return -ENOMEM;
-        j->job.ops = &names_ops;
-        j->engine = e;
-        j->n = e->users.n_wanted;
-        memcpy(j->uids, e->users.wanted, j->n * sizeof(j->uids[0]));
-        e->users.n_wanted = 0;
-        e->users.job = true;
-        engine_submit(e, &j->job);
-        return 0;
+        q->event_fd = dup(u->event_fd);
+        q->n = u->n_wanted;
+        memcpy(q->uids, u->wanted, q->n * sizeof(q->uids[0]));
+        u->n_wanted = 0;
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        pthread_attr_setstacksize(&attr, STACK_BYTES);
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        u->asked = q;
+        r = pthread_create(&thread, &attr, ask_all, q);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        pthread_attr_destroy(&attr);
+        if (r != 0) {
+                close_fd(q->event_fd);
+                free(TAKE_PTR(u->asked));
+        }
+        return -r;
 }

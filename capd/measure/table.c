@@ -118,6 +118,15 @@ struct process *process_table_next(const struct process_table *t, const struct p
         return NULL;
 }
 
+int process_table_reread(struct process_table *t, struct process *p, usec_t now)
+{
+        int r = p->gone ? -ESRCH : attributes_read(t->sys, t->facts, p, false, now);
+
+        if (r == -ESRCH)
+                p->gone = true;
+        return r;
+}
+
 size_t process_table_size(const struct process_table *t)
 {
         return t->n;

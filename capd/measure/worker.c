@@ -39,7 +39,7 @@ struct worker_pool {
         const struct sys *sys;
         int event_fd;
         struct worker *workers[MAX_WORKERS];
-        unsigned n_workers;
+        unsigned n_workers, wanted;
         pthread_mutex_t mutex; /* over what follows */
         pthread_cond_t wake;
         struct job *queue, **queue_tail;
@@ -177,6 +177,7 @@ int worker_pool_new(const struct sys *sys, unsigned threads, struct worker_pool 
         if (!p)
                 return -ENOMEM;
         p->sys = sys;
+        p->wanted = threads;
         p->queue_tail = &p->queue;
         p->finished_tail = &p->finished;
         pthread_mutex_init(&p->mutex, NULL);
@@ -215,18 +216,21 @@ int worker_pool_fd(const struct worker_pool *p)
 
 void worker_pool_dispatch(struct worker_pool *p)
 {
+        struct job *jobs;
         uint64_t n;
 
         if (read(p->event_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
                 log_debug("Cannot read the event counter: %m, ignoring");
-        for (;;) {
-                struct job *job;
+        /* Only what is there now: done() may submit a job that is finished at once, and so on for ever. */
+        pthread_mutex_lock(&p->mutex);
+        jobs = p->finished;
+        p->finished = NULL;
+        p->finished_tail = &p->finished;
+        pthread_mutex_unlock(&p->mutex);
+        while (jobs) {
+                struct job *job = jobs;
 
-                pthread_mutex_lock(&p->mutex);
-                job = pop(&p->finished, &p->finished_tail);
-                pthread_mutex_unlock(&p->mutex);
-                if (!job)
-                        break;
+                jobs = job->next;
                 job->ops->done(job, job->result);
         }
 }
@@ -276,8 +280,11 @@ unsigned worker_pool_check(struct worker_pool *p)
                 } else
                         i++;
         }
-        if (n == 0 && p->n_workers < 1 && worker_lost_threads() < LIMIT_STUCK_THREADS && worker_start(p) < 0)
-                log_debug("Cannot start a scanner thread, ignoring");
+        while (p->n_workers < p->wanted && worker_lost_threads() < LIMIT_STUCK_THREADS)
+                if (worker_start(p) < 0) {
+                        log_debug("Cannot start a scanner thread, ignoring");
+                        break;
+                }
         return n;
 }
 
@@ -334,8 +341,10 @@ struct worker_pool *worker_pool_free(struct worker_pool *p)
                                 atomic_fetch_add(&lost_threads, 1);
                                 pthread_detach(w->thread);
                                 job->ops->give_up(job);
+                                pthread_mutex_lock(&p->mutex);
                                 job->result = -ECANCELED;
                                 append(&p->finished_tail, job);
+                                pthread_mutex_unlock(&p->mutex);
                                 break;
                         }
                         nanosleep(&nap, NULL);

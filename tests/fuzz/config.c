@@ -30,9 +30,10 @@ static int lookup(void *userdata, const char *name, unsigned *ret)
         return 0;
 }
 
-static void uid_to_user(void *userdata, uid_t uid, char *buf, size_t size)
+static bool uid_to_user(void *userdata, uid_t uid, char *buf, size_t size)
 {
         snprintf(buf, size, "user%u", (unsigned)uid);
+        return true;
 }
 
 static const struct policy_world world = {.user_to_uid = lookup, .group_to_gid = lookup};

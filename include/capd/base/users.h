@@ -3,6 +3,7 @@
 #ifndef CAPD_BASE_USERS_H
 #define CAPD_BASE_USERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -14,7 +15,7 @@ int users_group_to_gid(void *userdata, const char *name, gid_t *ret);
 
 /* The name, or the number as text where there is none. May wait for a directory server. For any thread. */
 void users_lookup(uid_t uid, char *buf, size_t size);
-/* The same; answers are kept for a minute. For one thread that can wait. */
-void users_uid_to_user(void *userdata, uid_t uid, char *buf, size_t size);
+/* The same; answers are kept for a minute. For one thread that can wait. Always true. */
+bool users_uid_to_user(void *userdata, uid_t uid, char *buf, size_t size);
 
 #endif

@@ -57,6 +57,8 @@ void process_table_set_facts(struct process_table *t,
  */
 int process_table_refresh(struct process_table *t, usec_t now, usec_t max_age,
                           void (*on_gone)(struct process *p, void *userdata), void *userdata);
+/* Reads the attributes of one process again, now. 0; -ESRCH it has ended; another negative errno. */
+int process_table_reread(struct process_table *t, struct process *p, usec_t now);
 size_t process_table_size(const struct process_table *t);
 bool process_table_overflowed(const struct process_table *t); /* LIMIT_PROCESSES was reached */
 

@@ -14,8 +14,9 @@
 struct match_world {
         /* pids[i] is what policy->pid_files[i] holds now, 0 if it is missing, unreadable or not to be trusted */
         const pid_t *pid_file_pids;
-        /* Writes the user's name, or the number where there is none. For ForEach=user. */
-        void (*uid_to_user)(void *userdata, uid_t uid, char *buf, size_t size);
+        /* Writes the user's name, or the number where there is none. For ForEach=user. false: not known yet; the process
+         * is then left out of the groups named after it. */
+        bool (*uid_to_user)(void *userdata, uid_t uid, char *buf, size_t size);
         void *userdata;
 };
 

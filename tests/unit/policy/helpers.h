@@ -37,12 +37,15 @@ static inline int fake_group(void *userdata, const char *name, gid_t *ret)
 
 static const struct policy_world fake_world = {.user_to_uid = fake_user, .group_to_gid = fake_group};
 
-static inline void fake_uid_to_user(void *userdata, uid_t uid, char *buf, size_t size)
+static inline bool fake_uid_to_user(void *userdata, uid_t uid, char *buf, size_t size)
 {
+        if (uid == 1999)
+                return false; /* not known yet */
         if (uid == 1001)
                 snprintf(buf, size, "alice");
         else
                 snprintf(buf, size, "%u", (unsigned)uid);
+        return true;
 }
 
 static inline struct policy_text text_of(const char *name, const char *text)
