@@ -69,6 +69,7 @@ static int read_ids(const struct sys *sys, int dirfd, uid_t *ret_uid, gid_t *ret
 static int open_process(const struct sys *sys, const struct process *p, bool fresh, struct proc_stat *ret_stat)
 {
         _cleanup_close_ int fd = -1;
+        uint64_t start_time;
         char path[32];
         int r;
 
@@ -81,6 +82,11 @@ static int open_process(const struct sys *sys, const struct process *p, bool fre
                 return r;
         if (!fresh && ret_stat->start_time != p->facts.start_time)
                 return -ESRCH;
+        start_time = ret_stat->start_time;
+        r = hold_living(sys, &fd, ret_stat);
+        if (r < 0)
+                return r;
+        ret_stat->start_time = start_time; /* of the process, whichever thread speaks for it */
         return TAKE_FD(fd);
 }
 

@@ -4,6 +4,7 @@
  * everything opened through it gives ESRCH, whoever has the number then. So one comparison of the start time, right after the
  * directory was opened, settles the identity for as long as the descriptor is held.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -32,6 +33,63 @@ bool hold_is_ended(const struct proc_stat *s)
         return s->state == 'Z' || s->state == 'X' || s->state == 'x';
 }
 
+/* Tries the threads named in one answer of getdents64(2). 1: found one that lives; 0; or a negative errno. */
+static int try_threads(const struct sys *sys, int taskfd, const char *buf, size_t len, int *ret_fd,
+                       struct proc_stat *ret)
+{
+        for (size_t at = 0; at + sizeof(struct dirent64) - sizeof(((struct dirent64 *)0)->d_name) < len;) {
+                const struct dirent64 *d = (const struct dirent64 *)(const void *)(buf + at);
+                struct proc_stat s;
+                int fd;
+
+                if (d->d_reclen == 0 || d->d_reclen > len - at)
+                        return -EIO;
+                at += d->d_reclen;
+                if (d->d_name[0] < '1' || d->d_name[0] > '9')
+                        continue;
+                fd = sys->ops->openat(sys, taskfd, d->d_name, O_RDONLY | O_DIRECTORY);
+                if (fd < 0)
+                        continue;
+                if (hold_read_stat(sys, fd, &s) == 0 && !hold_is_ended(&s)) {
+                        *ret_fd = fd;
+                        *ret = s;
+                        return 1;
+                }
+                close_fd(fd);
+        }
+        return 0;
+}
+
+int hold_living(const struct sys *sys, int *dirfd, struct proc_stat *s)
+{
+        _Alignas(struct dirent64) char buf[4096];
+        _cleanup_close_ int taskfd = -1;
+        int fd = -1;
+
+        if (!hold_is_ended(s) || s->threads <= 1)
+                return 0;
+        taskfd = sys->ops->openat(sys, *dirfd, "task", O_RDONLY | O_DIRECTORY);
+        if (taskfd < 0)
+                return taskfd == -ENOENT ? 0 : taskfd; /* reaped meanwhile */
+        for (;;) {
+                ssize_t n = sys->ops->getdents(sys, taskfd, buf, sizeof(buf));
+                int r;
+
+                if (n == -EINTR)
+                        continue;
+                if (n <= 0)
+                        return (int)n;
+                r = try_threads(sys, taskfd, buf, (size_t)n, &fd, s);
+                if (r < 0)
+                        return r;
+                if (r > 0) {
+                        close_fd(*dirfd);
+                        *dirfd = fd;
+                        return 0;
+                }
+        }
+}
+
 int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat)
 {
         _cleanup_close_ int fd = -1;
@@ -46,7 +104,12 @@ int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc
         r = hold_read_stat(sys, fd, &s);
         if (r < 0)
                 return r;
-        if (s.start_time != start_time || hold_is_ended(&s))
+        if (s.start_time != start_time)
+                return -ESRCH;
+        r = hold_living(sys, &fd, &s);
+        if (r < 0)
+                return r;
+        if (hold_is_ended(&s))
                 return -ESRCH;
         *ret_stat = s;
         return TAKE_FD(fd);

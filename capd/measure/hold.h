@@ -10,6 +10,12 @@
 int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat);
 /* Reads stat of the process behind `dirfd`. 0; -ESRCH it has ended; another negative errno. */
 int hold_read_stat(const struct sys *sys, int dirfd, struct proc_stat *ret);
+/*
+ * A process whose first thread has ended while others run on is a zombie by its stat, and its statm, maps and pagemap are empty; its
+ * memory is all there. Then *dirfd is exchanged for /proc/PID/task/TID of a thread that lives, which shows it, and *s for its stat.
+ * 0; a negative errno, and both as they were.
+ */
+int hold_living(const struct sys *sys, int *dirfd, struct proc_stat *s);
 /* Neither an end nor an exec lies between two readings. An exec gives the program and its stack new places. */
 bool hold_same_program(const struct proc_stat *a, const struct proc_stat *b);
 /* The state of a process without memory of its own: a zombie, or dead. */

@@ -382,7 +382,9 @@ int process_look(struct process_table *t, struct process *p)
         if (r < 0)
                 return r;
         if (s.size == 0) {
-                p->attributes_at = 0; /* a zombie, or about to be one: read again at the next refresh */
+                /* a zombie, or about to be one, or other threads live on: read again at the next refresh, and through another file */
+                p->attributes_at = 0;
+                close_statm(t, p);
                 return -ESRCH;
         }
         p->vm = s.size * page_size;
