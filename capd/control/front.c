@@ -16,6 +16,8 @@
 #define LOG_INTERVAL_USEC (60 * USEC_PER_SEC)
 /* Idle clients and overdue commands are looked for so often while there are any. */
 #define CHECK_INTERVAL_USEC (1 * USEC_PER_SEC)
+/* Time the engine has for its first snapshot before clients are served without. */
+#define PATIENCE_USEC (3 * USEC_PER_SEC)
 
 usec_t front_now(const struct front *f)
 {
@@ -35,6 +37,15 @@ bool front_may_log(struct front *f, enum log_kind kind)
         return true;
 }
 
+/*
+ * Clients are let in with the first snapshot: before it there is nothing to tell, and "no groups" would be a lie. They wait in the
+ * socket's backlog; an engine that publishes nothing must not keep them there for ever.
+ */
+static int let_clients_in(struct front *f)
+{
+        return f->listen_source ? 0 : clients_start(f);
+}
+
 /* Objects that a client saw stay as they are if the new ones cannot be used. */
 static void take_snapshot(struct front *f, int body_fd, uint64_t size)
 {
@@ -48,6 +59,9 @@ static void take_snapshot(struct front *f, int body_fd, uint64_t size)
                                     strerror(-r));
                 return;
         }
+        r = let_clients_in(f);
+        if (r < 0)
+                log_error("Cannot serve clients: %s", strerror(-r));
         /* an interval that was lowered by a reload is forgotten in some ten ticks */
         if (before != 0 && f->snapshot.header.published_at > before)
                 f->longest_tick = MAX(f->longest_tick / 4 * 3, f->snapshot.header.published_at - before);
@@ -141,6 +155,13 @@ static int on_check(sd_event_source *s, uint64_t usec, void *userdata)
 {
         struct front *f = userdata;
 
+        int r;
+
+        if (!f->listen_source && front_now(f) > f->started_at + PATIENCE_USEC) {
+                r = let_clients_in(f);
+                if (r < 0)
+                        return r;
+        }
         pending_expire(f, front_now(f));
         /* idle clients: the post source runs after every event, this one included */
         return sd_event_source_set_time(s, front_now(f) + CHECK_INTERVAL_USEC);
@@ -171,7 +192,8 @@ static int start(struct front *f)
         sd_event_source_unref(check);
         if (r < 0)
                 return r;
-        return clients_start(f);
+        f->started_at = front_now(f);
+        return 0;
 }
 
 static void front_done(struct front *f)

@@ -43,6 +43,7 @@ int snapshot_clean_process(struct wire_process *p);
 struct front {
         sd_event *event;
         int engine_fd, listen_fd;
+        usec_t started_at;
         sd_event_source *listen_source;
         sd_event_source *resume_source; /* accepts again after descriptors ran out */
         struct snapshot snapshot;       /* all zero until the first one came */
