@@ -257,6 +257,22 @@ static void test_restless(void **state)
         expect(*state, still_more, ALWAYS - 2 + 1, 4, 3);
 }
 
+/* What little is left of a large group is not walked for again. */
+static void test_negligible(void **state)
+{
+        static const unsigned more[] = {2000, 4000};
+        uint64_t entries[4000];
+
+        for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
+                entries[i] = RAW_PRESENT | RAW_EXCLUSIVE | (1000 + i);
+        for (size_t i = 0; i < ARRAY_SIZE(more); i++) {
+                grown(*state);
+                fake_pages(&((struct world *)*state)->fake, 13, BASE + 100 * FAKE_PAGE, entries, more[i]);
+                /* the first round leaves 4 and 5, which the second finds to be the other way round */
+                expect(*state, others, more[i] + ALWAYS + 2, 1, i == 0 ? 2 : 1);
+        }
+}
+
 /* 12 ends in the middle of a later walk, and somebody else maps what it had mapped: a trace of it would make that private. */
 static void end_midway(struct world *w, unsigned round, int pid)
 {
@@ -519,6 +535,7 @@ int main(void)
                         cmocka_unit_test_setup_teardown(test_growth, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_others, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_restless, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_negligible, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_end_midway, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_exclusive_no_more, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_given_back, setup, teardown),
