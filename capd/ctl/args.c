@@ -129,8 +129,20 @@ static int take_option(struct arguments *a, const char *name, const char *value)
         return take_watch(a, value);
 }
 
+static int bad_option(const char *word, bool lacks_argument)
+{
+        char text[128];
+
+        text_escape(text, sizeof(text), word, strlen(word));
+        (void)failed(lacks_argument ? "option '%s' needs an argument" : "there is no option '%s', or not in this form",
+                     text);
+        fputs("Try 'capctl --help'.\n", stderr);
+        return EXIT_USAGE;
+}
+
 static void make_options(struct option *options, char *letters)
 {
+        *letters++ = ':'; /* tells a missing argument from an unknown option */
         for (size_t i = 0; i < N_OPTIONS; i++) {
                 const struct option_text *o = &option_texts[i];
 
@@ -177,20 +189,19 @@ static int check(const struct arguments *a, const bool *seen)
 int arguments_parse(int argc, char **argv, struct arguments *ret)
 {
         struct option options[N_OPTIONS + 1] = {0};
-        char letters[2 * N_OPTIONS + 1];
+        char letters[2 * N_OPTIONS + 2];
         bool seen[N_OPTIONS] = {0};
         int value, r;
 
         ret->runtime_directory = DEFAULT_RUNTIME_DIRECTORY;
         make_options(options, letters);
         optind = 0; /* GNU: starts anew, for the tests */
+        opterr = 0; /* it would print the word as it is */
         while ((value = getopt_long(argc, argv, letters, options, NULL)) != -1) {
-                const struct option_text *o = value == '?' ? NULL : find_option(value);
+                const struct option_text *o = value == '?' || value == ':' ? NULL : find_option(value);
 
-                if (!o) {
-                        fputs("Try 'capctl --help'.\n", stderr);
-                        return EXIT_USAGE;
-                }
+                if (!o)
+                        return bad_option(argv[optind - 1], value == ':');
                 seen[o - option_texts] = true;
                 r = take_option(ret, o->name, optarg);
                 if (r != 0)

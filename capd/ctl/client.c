@@ -134,7 +134,19 @@ int client_open(const struct arguments *a, sd_bus **ret)
 
 /* -- calls -- */
 
-static int call_failed(const sd_bus_error *error, int r)
+/* The object that was called is the group's, and named after it. */
+static int no_such_group(sd_bus_message *m)
+{
+        _cleanup_free_ char *name = NULL;
+        char text[LIMIT_GROUP_NAME_BYTES];
+
+        if (sd_bus_path_decode(sd_bus_message_get_path(m), BUS_GROUP_PREFIX, &name) <= 0)
+                return failed("no such group; 'capctl status' lists them");
+        text_escape(text, sizeof(text), name, strlen(name));
+        return failed("no such group: %s; 'capctl status' lists them", text);
+}
+
+static int call_failed(sd_bus_message *m, const sd_bus_error *error, int r)
 {
         /* problems of a configuration come line by line, and say themselves where they are */
         if (sd_bus_error_has_name(error, BUS_ERROR_BAD_CONFIG)) {
@@ -145,7 +157,7 @@ static int call_failed(const sd_bus_error *error, int r)
                 return failed("the configuration was not taken; the one before stays in force");
         }
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_UNKNOWN_OBJECT))
-                return failed("no such group; 'capctl status' lists them");
+                return no_such_group(m);
         if (r == -ETIMEDOUT || sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY))
                 return failed("capd does not answer; see its log: journalctl -u capd");
         if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE)
@@ -165,7 +177,7 @@ static int call(sd_bus *bus, sd_bus_message *m, sd_bus_message **ret)
 
         r = sd_bus_call(bus, m, CALL_TIMEOUT_USEC, &error, ret);
         if (r < 0)
-                status = call_failed(&error, r);
+                status = call_failed(m, &error, r);
         sd_bus_error_free(&error);
         return status;
 }

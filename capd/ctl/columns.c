@@ -351,8 +351,8 @@ void cell_text(char buf[static CELL_MAX], const struct column *c, const void *ro
                 write_time(buf, at > now ? at - now : USEC_INFINITY, style);
                 break;
         case COLUMN_BOOL:
-                strcpy(buf, *(const bool *)p ? (style == CELL_JSON ? "true" : "yes")
-                                             : (style == CELL_JSON ? "false" : "no"));
+                /* libsmartcols takes whatever does not begin with 0 for true */
+                strcpy(buf, *(const bool *)p ? (style == CELL_JSON ? "1" : "yes") : (style == CELL_JSON ? "0" : "no"));
                 break;
         case COLUMN_USER:
                 users_uid_to_user(NULL, *(const uint32_t *)p, buf, CELL_MAX);
