@@ -169,6 +169,7 @@ void engine_done(struct engine *e)
 {
         e->stopping = true;
         e->pool = worker_pool_free(e->pool);
+        hooks_done(e);
         if (e->event)
                 front_process_stop(&e->front);
         e->publish_defer = sd_event_source_disable_unref(e->publish_defer);

@@ -125,6 +125,8 @@ struct engine {
         struct quarantine quarantine[QUARANTINE_SLOTS];
         int count_error, table_error; /* last ones, so that each is logged once */
 
+        struct hook *hooks; /* running */
+        unsigned n_hooks;
         struct front_process front;
         uint64_t tick;
         usec_t next_tick;
@@ -158,6 +160,8 @@ void groups_free(struct engine *e);
 /* membership.c: who belongs to what */
 void membership_refresh(struct engine *e);
 void membership_forget(struct process *p, void *userdata);
+/* Whether nobody but root and `uid` can make a path lead elsewhere. */
+bool membership_is_path_trusted(struct engine *e, const char *path, uid_t uid);
 void membership_match(struct engine *e, struct process *p);
 bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time, usec_t now);
 void quarantine_add(struct engine *e, pid_t pid); /* and logs it */
@@ -168,6 +172,10 @@ int user_names_init(struct engine *e);
 void user_names_done(struct engine *e);
 bool user_names_get(void *engine, uid_t uid, char *buf, size_t size); /* for struct match_world */
 int user_names_ask(struct engine *e); /* if names are wanted and none are being asked for */
+
+/* hooks.c: Hook= programs */
+void hooks_run(struct engine *e, struct group *g); /* the group's state has changed */
+void hooks_done(struct engine *e);
 
 /* jobs.c: counts and acts on the pool */
 int engine_count(struct engine *e, struct group **groups, size_t n);

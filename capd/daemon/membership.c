@@ -23,7 +23,7 @@ void membership_forget(struct process *p, void *userdata)
  * Whether nobody but root and `uid` can make the path lead elsewhere: each directory on it, and each link, belongs to one of them, and no
  * directory can be written by others. (A link of root's is followed as it is.)
  */
-static bool is_path_trusted(struct engine *e, const char *path, uid_t uid)
+bool membership_is_path_trusted(struct engine *e, const char *path, uid_t uid)
 {
         char part[LIMIT_CONFIG_WORD_BYTES];
 
@@ -73,7 +73,7 @@ static pid_t read_pid_file(struct engine *e, const char *path)
         if (parse_number(text, INT32_MAX, &pid) < 0)
                 return 0;
         p = process_table_find(e->table, (pid_t)pid);
-        if (!p || (st.st_uid != 0 && st.st_uid != p->facts.uid) || !is_path_trusted(e, path, p->facts.uid))
+        if (!p || (st.st_uid != 0 && st.st_uid != p->facts.uid) || !membership_is_path_trusted(e, path, p->facts.uid))
                 return 0;
         return (pid_t)pid;
 }

@@ -130,8 +130,10 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
                 if (g->busy || g->doomed)
                         continue;
                 decide(&e->policy->daemon, &g->settings, &facts, &e->host, now, &e->budget, &g->memory, &verdict);
-                if (verdict.state_changed && g->memory.state != before)
+                if (verdict.state_changed && g->memory.state != before) {
                         announce(g, before);
+                        hooks_run(e, g);
+                }
                 g->next_look = verdict.next_look;
                 next = MIN(next, verdict.next_look);
                 if (verdict.act) {

@@ -74,6 +74,10 @@
 /* One act on one group ends after this and the group is counted anew. */
 #define LIMIT_ACT_USEC (3ULL * 1000 * 1000)
 
+/* A Hook= program may run for so long, and so many at one time. */
+#define LIMIT_HOOK_USEC (30ULL * 1000 * 1000)
+#define LIMIT_HOOKS     32U
+
 /* -- the front -- */
 
 /* Connections to the private socket, in all and for one user. */
