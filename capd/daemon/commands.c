@@ -50,7 +50,7 @@ static void command_pause(struct engine *e, const struct wire_command *c, bool p
         } else {
                 g = group_find(e, c->group);
                 if (!g) {
-                        engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group");
+                        engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group: %s", c->group);
                         return;
                 }
                 g->paused = pause;
@@ -67,7 +67,7 @@ static void command_set_cap(struct engine *e, const struct wire_command *c)
         char size[SIZE_TEXT_MAX];
 
         if (!g) {
-                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group");
+                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group: %s", c->group);
                 return;
         }
         if (c->bytes != 0 && (c->bytes < LIMIT_CAP_MIN_BYTES || c->bytes > INT64_MAX)) {
@@ -94,7 +94,7 @@ static void command_enforce(struct engine *e, const struct wire_command *c)
         char text[SIZE_TEXT_MAX];
 
         if (!g)
-                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group");
+                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group: %s", c->group);
         else if (!g->settings.has_cap)
                 engine_reply(e, c->serial, -EINVAL, NULL, 0, "it has no cap to be brought under");
         else if (g->settings.paused)

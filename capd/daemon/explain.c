@@ -183,7 +183,7 @@ void engine_explain(struct engine *e, const struct wire_command *c)
         struct explain_job *x;
 
         if (!g) {
-                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group");
+                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group: %s", c->group);
                 return;
         }
         if (!e->features.pagemap_frames) {
