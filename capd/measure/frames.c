@@ -7,37 +7,12 @@
 
 #define FIRST_SLOTS_LOG2 4
 
-/* Fibonacci hashing: neighbouring chunks spread over the whole table. */
-static size_t slot_of(const struct frames *f, uint64_t key)
-{
-        return (size_t)(key * UINT64_C(0x9E3779B97F4A7C15) >> f->shift);
-}
-
-static size_t n_slots(const struct frames *f)
-{
-        return f->shift ? (size_t)1 << (64 - f->shift) : 0;
-}
-
 void frames_clear(struct frames *f)
 {
-        for (size_t i = 0; i < n_slots(f); i++)
+        for (size_t i = 0; i < frames_n_slots(f); i++)
                 free(f->slots[i].words);
         free(f->slots);
         *f = (struct frames){};
-}
-
-static struct frames_slot *find_slot(const struct frames *f, uint64_t key)
-{
-        size_t mask = n_slots(f) - 1;
-
-        for (size_t i = slot_of(f, key);; i = (i + 1) & mask)
-                if (!f->slots[i].words || f->slots[i].key == key)
-                        return &f->slots[i];
-}
-
-uint64_t *frames_chunk(const struct frames *f, uint64_t key)
-{
-        return f->shift ? find_slot(f, key)->words : NULL;
 }
 
 static int grow(struct frames *f)
@@ -46,12 +21,12 @@ static int grow(struct frames *f)
                                 .n_chunks = f->n_chunks,
                                 .count = f->count};
 
-        bigger.slots = calloc(n_slots(&bigger), sizeof(*bigger.slots));
+        bigger.slots = calloc(frames_n_slots(&bigger), sizeof(*bigger.slots));
         if (!bigger.slots)
                 return -ENOMEM;
-        for (size_t i = 0; i < n_slots(f); i++)
+        for (size_t i = 0; i < frames_n_slots(f); i++)
                 if (f->slots[i].words)
-                        *find_slot(&bigger, f->slots[i].key) = f->slots[i];
+                        *frames_find_slot(&bigger, f->slots[i].key) = f->slots[i];
         free(f->slots);
         *f = bigger;
         return 0;
@@ -62,14 +37,14 @@ uint64_t *frames_chunk_add(struct frames *f, uint64_t key)
         struct frames_slot *slot;
 
         if (f->shift) {
-                slot = find_slot(f, key);
+                slot = frames_find_slot(f, key);
                 if (slot->words)
                         return slot->words;
         }
         /* never more than half full, so that a search stays short and always ends */
-        if ((f->n_chunks + 1) * 2 > n_slots(f) && grow(f) < 0)
+        if ((f->n_chunks + 1) * 2 > frames_n_slots(f) && grow(f) < 0)
                 return NULL;
-        slot = find_slot(f, key);
+        slot = frames_find_slot(f, key);
         slot->words = calloc(FRAMES_CHUNK_WORDS, sizeof(uint64_t));
         if (!slot->words)
                 return NULL;
@@ -142,7 +117,7 @@ int frames_merge(struct frames *f, const struct frames *other)
 
 bool frames_next_chunk(const struct frames *f, size_t *index, uint64_t *ret_key, uint64_t **ret_words)
 {
-        for (; *index < n_slots(f); (*index)++)
+        for (; *index < frames_n_slots(f); (*index)++)
                 if (f->slots[*index].words) {
                         *ret_key = f->slots[*index].key;
                         *ret_words = f->slots[*index].words;

@@ -31,8 +31,27 @@ struct frames {
 /* All zero is the empty set. */
 void frames_clear(struct frames *f); /* gives the memory back */
 
+static inline size_t frames_n_slots(const struct frames *f)
+{
+        return f->shift ? (size_t)1 << (64 - f->shift) : 0;
+}
+
+/* The slot of a chunk, or the free one where it would be. The set must have slots. */
+static inline struct frames_slot *frames_find_slot(const struct frames *f, uint64_t key)
+{
+        size_t mask = frames_n_slots(f) - 1;
+
+        /* Fibonacci hashing: neighbouring chunks spread over the whole table */
+        for (size_t i = (size_t)(key * UINT64_C(0x9E3779B97F4A7C15) >> f->shift);; i = (i + 1) & mask)
+                if (!f->slots[i].words || f->slots[i].key == key)
+                        return &f->slots[i];
+}
+
 /* The chunk that holds a number, NULL if there is none. Stays where it is until frames_clear(). */
-uint64_t *frames_chunk(const struct frames *f, uint64_t key);
+static inline uint64_t *frames_chunk(const struct frames *f, uint64_t key)
+{
+        return f->shift ? frames_find_slot(f, key)->words : NULL;
+}
 /* The same, made if missing. NULL: no memory. */
 uint64_t *frames_chunk_add(struct frames *f, uint64_t key);
 

@@ -62,7 +62,8 @@ static ssize_t add_run(struct tally_set *s, const uint64_t *pages, size_t n)
                         all = frames_chunk(&s->all, key);
                         if (!all)
                                 all = empty_chunk;
-                        fresh = frames_chunk(&s->fresh, key);
+                        /* looked up when first needed: in a family of processes that share, next to never */
+                        fresh = NULL;
                 }
                 if (bits == 1 && n - i >= 64 && is_word(pages + i)) {
                         bits = ~UINT64_C(0);
