@@ -35,6 +35,8 @@
 #define BUDGET_SAVED_USEC 1e6
 /* First guess of the cost of a count: 40 ns a page table entry of 4 KiB. */
 #define COUNT_USEC_PER_BYTE (0.04 / 4096)
+/* The same for a group of which not even the RSS could be read. */
+#define COUNT_USEC_UNKNOWN 10000.0
 /* After an act the group is left alone for this part of SampleInterval=. */
 #define SETTLE_FRACTION 0.5
 /* Swap that was full or absent is news from this much free space on: the last pages of a full one come and go. */
@@ -215,7 +217,9 @@ static void follow_growth(struct decision *d)
 
 static double count_cost(const struct group_sample *s)
 {
-        return s->count_cost > 0 ? (double)s->count_cost : (double)s->rss_sum * COUNT_USEC_PER_BYTE;
+        if (s->count_cost > 0)
+                return (double)s->count_cost;
+        return s->rss_sum == SIZE_UNKNOWN ? COUNT_USEC_UNKNOWN : (double)s->rss_sum * COUNT_USEC_PER_BYTE;
 }
 
 static bool take_from_budget(struct decision *d)

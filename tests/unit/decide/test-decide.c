@@ -326,6 +326,17 @@ static void a_count_that_fails_is_not_made_again_at_once(void **state)
         }
 }
 
+static void an_unknown_rss_does_not_eat_the_budget(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        set_bounds(&w, 0, SIZE_UNKNOWN);
+        judge(&w);
+        assert_true(w.verdict.count);
+        assert_true(w.budget.usec > 0);
+}
+
 static void a_group_nobody_looked_at_is_unknown(void **state)
 {
         struct group_sample s = {}, shown;
@@ -355,6 +366,7 @@ int main(void)
                         cmocka_unit_test(what_is_shown_is_never_disproved_by_a_later_look),
                         cmocka_unit_test(group_threshold_overrides_the_daemons),
                         cmocka_unit_test(a_count_that_fails_is_not_made_again_at_once),
+                        cmocka_unit_test(an_unknown_rss_does_not_eat_the_budget),
                         cmocka_unit_test(a_group_nobody_looked_at_is_unknown),
         };
 
