@@ -163,6 +163,8 @@ void membership_forget(struct process *p, void *userdata);
 /* Whether nobody but root and `uid` can make a path lead elsewhere. */
 bool membership_is_path_trusted(struct engine *e, const char *path, uid_t uid);
 void membership_match(struct engine *e, struct process *p);
+/* The groups' lists of members, anew from the processes' lists of groups: the two must agree whenever a job is made. */
+void membership_collect(struct engine *e, usec_t now);
 bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time, usec_t now);
 void quarantine_add(struct engine *e, pid_t pid); /* and logs it */
 unsigned quarantine_size(struct engine *e);

@@ -184,9 +184,59 @@ static int start_count(struct engine *e, struct group **groups, size_t n, bool a
         return 0;
 }
 
+static size_t root_of(size_t *parent, size_t i)
+{
+        while (parent[i] != i)
+                i = parent[i] = parent[parent[i]];
+        return i;
+}
+
+/* Joins the groups that have a process in common, so that it is walked once for all of them. */
+static void join_overlapping(struct group **groups, size_t n, size_t *parent)
+{
+        for (size_t k = 0; k < n; k++) {
+                groups[k]->job_index = (int64_t)k;
+                parent[k] = k;
+        }
+        for (size_t k = 0; k < n; k++)
+                for (size_t i = 0; i < groups[k]->n_members; i++) {
+                        const struct membership *m = groups[k]->members[i]->userdata;
+
+                        for (size_t j = 0; m && j < m->n; j++)
+                                if (m->groups[j]->job_index >= 0)
+                                        parent[root_of(parent, (size_t)m->groups[j]->job_index)] = root_of(parent, k);
+                }
+        for (size_t k = 0; k < n; k++)
+                groups[k]->job_index = -1;
+}
+
+/* Groups that share no process are counted by jobs of their own: a small one need not wait for a large one. */
 int engine_count(struct engine *e, struct group **groups, size_t n)
 {
-        return start_count(e, groups, n, false);
+        _cleanup_free_ size_t *parent = calloc(n + 1, sizeof(*parent));
+        _cleanup_free_ size_t *first = calloc(n + 1, sizeof(*first)), *next = calloc(n + 1, sizeof(*next));
+        _cleanup_free_ struct group **together = calloc(n + 1, sizeof(struct group *));
+        int r = 0;
+
+        if (!parent || !first || !next || !together)
+                return -ENOMEM;
+        join_overlapping(groups, n, parent);
+        /* a list for each root, of numbers one higher than the index: 0 ends it */
+        for (size_t k = 0; k < n; k++) {
+                size_t root = root_of(parent, k);
+
+                next[k] = first[root];
+                first[root] = k + 1;
+        }
+        for (size_t root = 0; root < n && r >= 0; root++) {
+                size_t n_together = 0;
+
+                for (size_t k = first[root]; k > 0; k = next[k - 1])
+                        together[n_together++] = groups[k - 1];
+                if (n_together > 0)
+                        r = start_count(e, together, n_together, false);
+        }
+        return r;
 }
 
 /* -- paging out -- */
@@ -252,39 +302,49 @@ static const struct job_ops act_job_ops = {
 };
 
 /*
- * Whether a process still is a member. It may have executed another program or changed its user since its attributes were read,
- * up to ScanInterval= ago, and be protected now or be none of the group's business: so they are read again before it is acted on.
+ * Makes sure who the members are. One may have executed another program or changed its user since its attributes were read, up to
+ * ScanInterval= ago, and be protected now or be none of the group's business: so they are read again before they are acted on.
  */
-static bool still_member(struct engine *e, const struct group *g, struct process *p, usec_t now)
+static int reread_members(struct engine *e, const struct group *g, usec_t now)
 {
-        const struct membership *m;
+        bool changed = false;
 
-        if (process_table_reread(e->table, p, now) < 0)
-                return false;
-        if (p->changed)
-                membership_match(e, p);
-        m = p->userdata;
-        for (size_t i = 0; m && !p->needs_cmdline && i < m->n; i++)
-                if (m->groups[i] == g)
-                        return true;
-        return false;
+        for (size_t i = 0; i < g->n_members; i++) {
+                struct process *p = g->members[i];
+                int r = process_table_reread(e->table, p, now);
+
+                if (r == -ESRCH)
+                        p->vm = 0; /* ended */
+                else if (r < 0)
+                        return r;
+                if (p->changed) {
+                        membership_match(e, p);
+                        changed = true;
+                }
+        }
+        if (changed)
+                membership_collect(e, now);
+        return 0;
 }
 
 /* One target for each member that may be acted on. */
 static struct pageout_target *make_targets(struct engine *e, const struct group *g, size_t *ret_n)
 {
-        struct pageout_target *targets = calloc(g->n_members + 1, sizeof(*targets));
         usec_t now = e->sys.ops->now(&e->sys);
+        struct pageout_target *targets;
         size_t n = 0;
 
-        for (size_t i = 0; targets && i < g->n_members; i++) {
-                struct process *p = g->members[i];
-                const struct membership *m;
+        if (reread_members(e, g, now) < 0)
+                return NULL;
+        targets = calloc(g->n_members + 1, sizeof(*targets));
 
-                if (p->vm == 0 || quarantine_holds(e, p->facts.pid, p->facts.start_time, now) ||
-                    !still_member(e, g, p, now))
+        for (size_t i = 0; targets && i < g->n_members; i++) {
+                const struct process *p = g->members[i];
+                const struct membership *m = p->userdata;
+
+                /* one whose command line is not known yet may be another program than the one that was matched */
+                if (p->vm == 0 || p->needs_cmdline || quarantine_holds(e, p->facts.pid, p->facts.start_time, now))
                         continue;
-                m = p->userdata;
                 targets[n++] = (struct pageout_target){
                                 .pid = p->facts.pid,
                                 .start_time = p->facts.start_time,

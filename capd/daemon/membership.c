@@ -141,7 +141,7 @@ static int group_add_member(struct group *g, struct process *p)
         return 0;
 }
 
-static void collect_members(struct engine *e, usec_t now)
+void membership_collect(struct engine *e, usec_t now)
 {
         for (struct group *g = NULL; (g = groups_next(e, g));) {
                 g->n_members = 0;
@@ -180,7 +180,7 @@ void membership_refresh(struct engine *e)
                 if (p->changed || e->rematch)
                         membership_match(e, p);
         e->rematch = false;
-        collect_members(e, now);
+        membership_collect(e, now);
         groups_sweep(e);
 }
 
