@@ -35,6 +35,7 @@ static void present_bound(struct group_sample *p, uint64_t resident, enum qualit
                 return;
         p->resident = resident;
         p->quality = quality;
+        p->counted_at = p->bounds_at; /* the age of what is shown */
         if (counted) {
                 p->swap = swap;
                 p->hugetlb = hugetlb;

@@ -16,9 +16,6 @@ static uint64_t sample_age(const struct group_sample *s)
         struct timespec ts;
         usec_t now, at = s->counted_at;
 
-        /* a bound is read at every look, a count is not */
-        if (s->quality == QUALITY_BOUND_UPPER || s->quality == QUALITY_BOUND_LOWER)
-                at = MAX(s->bounds_at, s->counted_at);
         if (s->quality == QUALITY_UNKNOWN || at == 0)
                 return UINT64_MAX;
         clock_gettime(CLOCK_MONOTONIC, &ts);

@@ -210,8 +210,6 @@ usec_t sample_age(const struct group_sample *s, usec_t now)
 {
         usec_t at = s->counted_at;
 
-        if (s->quality == QUALITY_BOUND_UPPER || s->quality == QUALITY_BOUND_LOWER)
-                at = MAX(at, s->bounds_at);
         if (s->quality == QUALITY_UNKNOWN || at == 0)
                 return USEC_INFINITY;
         return now > at ? now - at : 0;

@@ -40,6 +40,7 @@ static void heading(FILE *f, const struct wire_group *g, usec_t now)
         else
                 fprintf(f, ", %s %s ago\n",
                         s->quality == QUALITY_EXACT      ? "every page counted"
+                        : s->unread > 0                  ? "what could be read counted"
                         : s->quality == QUALITY_ESTIMATE ? "estimated"
                                                          : "bounded by counters",
                         ago(t, now, now - MIN(now, sample_age(s, now))));

@@ -50,11 +50,11 @@ struct group_sample {
         uint64_t vm_sum; /* virtual size, each address space once */
 
         /* counted */
-        enum quality quality;       /* of `resident` */
-        usec_t tried_at;            /* end of the last try to count, whatever came of it; 0 never */
-        usec_t counted_at;          /* start of the scan that gave what follows; 0 never */
-        usec_t count_cost;          /* CPU time of that scan, microseconds */
-        uint64_t resident;          /* distinct page frames mapped by the group */
+        enum quality quality; /* of `resident` */
+        usec_t tried_at;      /* end of the last try to count, whatever came of it; 0 never */
+        usec_t counted_at; /* start of the scan that gave what follows (of a bound: the look that gave it); 0 never */
+        usec_t count_cost; /* CPU time of that scan, microseconds */
+        uint64_t resident; /* distinct page frames mapped by the group */
         uint64_t anon, file, shmem; /* a partition of resident */
         uint64_t mapped;            /* page table entries that VmRSS counts, summed: resident + pages counted again */
         uint64_t exclusive;         /* part of resident mapped exactly once on the whole host */

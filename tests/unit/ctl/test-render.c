@@ -45,7 +45,7 @@ static void test_sizes(void **state)
         assert_cell(&g, "AGE", CELL_TABLE, "2s");
         assert_cell(&g, "AGE", CELL_JSON, "2500000");
         g.sample.quality = QUALITY_BOUND_UPPER;
-        g.sample.bounds_at = NOW - 12345;
+        g.sample.counted_at = NOW - 12345;
         assert_cell(&g, "RESIDENT", CELL_TABLE, "<100M");
         assert_cell(&g, "RESIDENT", CELL_BYTES, "<104857607");
         assert_cell(&g, "RESIDENT", CELL_RAW, "104857607");
