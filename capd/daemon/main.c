@@ -149,6 +149,8 @@ static int prove_rights(struct engine *e, uid_t uid, gid_t gid)
                 log_warning("%s", e->features.why_ptrace);
         if (!e->features.process_madvise)
                 log_warning("%s", e->features.why_process_madvise);
+        if (!e->features.foreign_files)
+                log_warning("%s", e->features.why_foreign_files);
         if (!e->features.kcmp)
                 log_info("%s", e->features.why_kcmp);
         return 0;

@@ -147,6 +147,9 @@ void features_print(FILE *f, const struct features *x)
         print_feature(f, "other-processes", x->ptrace, x->ptrace ? "memory of other users' processes" : x->why_ptrace);
         print_feature(f, "process-madvise", x->process_madvise,
                       x->process_madvise ? "paging out" : x->why_process_madvise);
+        print_feature(f, "foreign-files", x->foreign_files,
+                      x->foreign_files ? "paging out file pages of files that root does not own"
+                                       : x->why_foreign_files);
         print_feature(f, "swap", x->swap,
                       x->swap ? "anonymous memory can be paged out"
                               : "only clean file pages can be paged out: add swap");

@@ -87,6 +87,7 @@ static void describe_warnings(struct engine *e, char *buf, size_t size)
         add_warning(buf, size, f->why_kpagecount);
         add_warning(buf, size, f->why_ptrace);
         add_warning(buf, size, f->why_process_madvise);
+        add_warning(buf, size, f->why_foreign_files);
         add_warning(buf, size, f->why_kcmp);
         if (e->groups_overflowed)
                 add_warning(buf, size, "there are more groups than LIMIT_GROUPS; the rest is left out");

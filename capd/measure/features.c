@@ -219,17 +219,27 @@ static int probe_own_pages(const struct sys *sys, struct features *f)
         return 0;
 }
 
-/* What the child of probe_rights() does: become somebody else, hold a few pages, and wait for the end. */
+/* What the child says when it is ready. */
+struct child_state {
+        bool changed; /* it is somebody else now */
+        int file_fd;  /* a file of its own, one page that was never touched, that others may read only */
+};
+
+/* What the child of probe_rights() does: become somebody else, hold a few pages and a file, and wait for the end. */
 _Noreturn static void child_main(uid_t uid, gid_t gid, int ready_fd, char *pages, uint64_t page_size)
 {
-        char changed = 0;
+        struct child_state state = {.file_fd = -1};
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         memset(pages, 1, CHILD_PAGES * page_size);
         if (setgroups(0, NULL) == 0 && setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0)
-                changed = 1;
+                state.changed = true;
+        if (state.changed)
+                state.file_fd = memfd_create("capd-probe", 0);
+        if (state.file_fd >= 0 && (ftruncate(state.file_fd, (off_t)page_size) < 0 || fchmod(state.file_fd, 0444) < 0))
+                state.file_fd = -1;
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* forgotten at a change of credentials */
-        if (write(ready_fd, &changed, 1) != 1)
+        if (write(ready_fd, &state, sizeof(state)) != sizeof(state))
                 _exit(1);
         for (;;)
                 pause();
@@ -265,6 +275,32 @@ static void prove_madvise(const struct sys *sys, struct features *f, pid_t child
                                  : "run as root with CAP_SYS_NICE and CAP_SYS_PTRACE");
 }
 
+/*
+ * MADV_PAGEOUT passes over the pages of files that the caller neither owns nor may write, and says nothing (can_do_file_pageout() in
+ * mm/madvise.c). mincore(2) has the same rule (can_do_mincore() in mm/mincore.c), and there it shows: whoever may not know is told that
+ * every page is there. The page of this file is not.
+ */
+static void prove_foreign_files(const struct sys *sys, struct features *f, pid_t child, int child_fd)
+{
+        _cleanup_close_ int fd = -1;
+        unsigned char resident = 1;
+        void *map = MAP_FAILED;
+        char path[64];
+
+        snprintf(path, sizeof(path), "proc/%d/fd/%d", (int)child, child_fd);
+        if (child_fd >= 0)
+                fd = sys_open(sys, path, O_RDONLY);
+        if (fd >= 0)
+                map = mmap(NULL, f->page_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (map != MAP_FAILED) {
+                f->foreign_files = mincore(map, f->page_size, &resident) == 0 && !(resident & 1);
+                munmap(map, f->page_size);
+        }
+        if (!f->foreign_files)
+                why(f->why_foreign_files, "pages of files that root does not own cannot be paged out", 0,
+                    "run as root with CAP_FOWNER");
+}
+
 static void prove_kcmp(const struct sys *sys, struct features *f, pid_t child)
 {
         int r = sys->ops->kcmp_vm(sys, getpid(), child);
@@ -277,10 +313,9 @@ static void prove_kcmp(const struct sys *sys, struct features *f, pid_t child)
 }
 
 /* Waits until the child has become another user: 1; 0 it could not; or a negative errno. */
-static int wait_ready(int fd)
+static int wait_ready(int fd, struct child_state *ret)
 {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        char changed;
         int r;
 
         do
@@ -290,12 +325,13 @@ static int wait_ready(int fd)
                 return -errno;
         if (r == 0)
                 return -ETIMEDOUT;
-        return read(fd, &changed, 1) == 1 ? changed : -ECHILD;
+        return read(fd, ret, sizeof(*ret)) == sizeof(*ret) ? ret->changed : -ECHILD;
 }
 
 static int probe_rights(const struct sys *sys, struct features *f, uid_t uid, gid_t gid)
 {
         _cleanup_close_ int read_fd = -1, write_fd = -1;
+        struct child_state state = {.file_fd = -1};
         int ends[2], ready, saved;
         char *pages;
         pid_t child;
@@ -315,10 +351,11 @@ static int probe_rights(const struct sys *sys, struct features *f, uid_t uid, gi
         saved = errno;
         if (child > 0) {
                 close_fd(TAKE_FD(write_fd));
-                ready = wait_ready(read_fd);
+                ready = wait_ready(read_fd, &state);
                 if (ready > 0) {
                         prove_ptrace(sys, f, child, pages);
                         prove_madvise(sys, f, child, pages);
+                        prove_foreign_files(sys, f, child, state.file_fd);
                         prove_kcmp(sys, f, child);
                 } else {
                         const char *todo = "run as root with CAP_SETUID and CAP_SETGID, so that rights can be proved";
@@ -326,6 +363,7 @@ static int probe_rights(const struct sys *sys, struct features *f, uid_t uid, gi
                         why(f->why_ptrace, "no process of another user could be made", ready, todo);
                         why(f->why_process_madvise, "no process of another user could be made", ready, todo);
                         why(f->why_kcmp, "no process of another user could be made", ready, todo);
+                        why(f->why_foreign_files, "no process of another user could be made", ready, todo);
                 }
                 kill(child, SIGKILL);
                 while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
