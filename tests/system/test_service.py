@@ -234,6 +234,25 @@ def test_measure_without_rights(t):
         t.check(group["quality"] != "exact", f"an exact figure without page frames: {group}")
 
 
+def test_features_prove_each_right(t):
+    """What a right is good for is tried, not read off a list: without the right the trial fails, and with it does not."""
+    if not shutil.which("setpriv"):
+        t.skip("setpriv is missing")
+
+    def shown(*dropped):
+        bounding = ",".join(f"-{x}" for x in (*dropped, "dac_override"))
+        done = t.run("setpriv", f"--bounding-set={bounding}", "--inh-caps=-all", CAPD, "--features", check=0)
+        return {x.split()[0]: x.split()[1] for x in done.stdout.splitlines() if len(x.split()) > 1}
+
+    whole = shown()
+    for right, feature in (("sys_admin", "page-frames"), ("sys_ptrace", "other-processes"),
+                           ("sys_nice", "process-madvise"), ("fowner", "foreign-files")):
+        if whole[f"cap_{right}"] != "yes":
+            t.skip(f"CAP_{right.upper()} is not to be had here")
+        t.equal(whole[feature], "yes", feature)
+        t.equal(shown(right)[feature], "no", f"{feature} without CAP_{right.upper()}")
+
+
 def test_hook(t):
     """A program is told of each change of state."""
     exe = t.executable_copy("hooked")
