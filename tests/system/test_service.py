@@ -245,7 +245,7 @@ def test_features_prove_each_right(t):
         return {x.split()[0]: x.split()[1] for x in done.stdout.splitlines() if len(x.split()) > 1}
 
     whole = shown()
-    for right, feature in (("sys_admin", "page-frames"), ("sys_ptrace", "other-processes"),
+    for right, feature in (("sys_admin", "page-frames"), ("sys_ptrace", "kcmp"),
                            ("sys_nice", "process-madvise"), ("fowner", "foreign-files")):
         if whole[f"cap_{right}"] != "yes":
             t.skip(f"CAP_{right.upper()} is not to be had here")
