@@ -134,16 +134,23 @@ static void judge_last_act(struct decision *d)
         const struct act_result *a = d->facts->last_act;
         struct decide_memory *m = d->memory;
         uint64_t asked, fell;
+        bool swap_shrank;
 
         if (!a || a->ended == m->last_act_ended)
                 return;
         m->last_act_ended = a->ended;
         d->judged = true;
+        m->grown_at = 0; /* what an act did is no trend */
+        m->trend = 0;
         if (d->settings->reclaim_rate > 0)
                 m->tokens -= (double)a->unmapped;
 
-        /* Whether what the act before this one paged out was back already when this one began. */
-        if (m->last_unmapped > 0 && (double)a->refaulted > CAME_BACK_FRACTION * (double)m->last_unmapped) {
+        /* Whether what the act before this one paged out was back already when this one began. What swapoff(8) brought back was
+         * not brought back by the group. */
+        swap_shrank = d->host->swap_total < m->last_swap_total;
+        m->last_swap_total = d->host->swap_total;
+        if (!swap_shrank && m->last_unmapped > 0 &&
+            (double)a->refaulted > CAME_BACK_FRACTION * (double)m->last_unmapped) {
                 if (++m->came_back >= CAME_BACK_ACTS && d->facts->resident_before != SIZE_UNKNOWN)
                         m->working_set = d->facts->resident_before;
         } else
@@ -292,13 +299,14 @@ static void describe_unpageable(const struct decision *d, char *buf, size_t size
         const struct group_sample *s = d->facts->sample;
         char text[SIZE_TEXT_MAX];
 
-        if (d->verdict->swap || s->exclusive == 0)
+        /* swap is no help where what is shared alone is over the cap */
+        if (d->verdict->swap || s->resident - s->exclusive > d->settings->cap || s->exclusive == 0)
                 snprintf(buf, size,
                          "%s of it is mapped by more than one process, which process_madvise cannot page out",
                          format_size(text, s->resident - s->exclusive));
         else
-                snprintf(buf, size, "%s of it is anonymous or shared memory and no swap is free: add swap",
-                         format_size(text, s->anon + s->shmem));
+                snprintf(buf, size, "%s of it is memory of one process each, and no swap is free: add swap",
+                         format_size(text, s->exclusive));
 }
 
 static bool host_is_short(const struct decision *d)
@@ -328,7 +336,7 @@ static bool held_back(struct decision *d)
 
         format_size(cap, set->cap);
         if (set->paused)
-                enter_state(d, STATE_PAUSED, "over its cap of %s, but paused: capctl resume", cap);
+                enter_state(d, STATE_PAUSED, "over its cap of %s, but paused", cap);
         else if (set->action == ACTION_OBSERVE)
                 enter_state(d, STATE_OBSERVED, "over its cap of %s; Action=observe", cap);
         else if (set->dry_run)
@@ -466,7 +474,7 @@ static void rest_under(struct decision *d)
                 if (s->processes == 0)
                         d->memory->trend = 0;
         } else
-                enter_state(d, STATE_PAUSED, "under its cap, paused: capctl resume");
+                enter_state(d, STATE_PAUSED, "under its cap, paused");
         /* Only a real stay under the cap forgives: right after an act the memory may be on its way back. */
         if (d->now > d->memory->state_since && d->now - d->memory->state_since > BACKOFF_FIRST)
                 forgive(d->memory);
@@ -560,7 +568,7 @@ void decide(const struct policy_daemon *daemon, const struct decide_settings *se
                 break;
         case STANDING_UNDECIDED:
                 if (settings->paused)
-                        enter_state(&d, STATE_PAUSED, "paused: capctl resume");
+                        enter_state(&d, STATE_PAUSED, "paused");
                 else if (!facts->can_count)
                         enter_state(&d, STATE_UNKNOWN,
                                     "the cheap bounds lie on both sides of the cap, and page frames "
@@ -576,7 +584,9 @@ void decide(const struct policy_daemon *daemon, const struct decide_settings *se
                         consider_count(&d);
                         say_if_outdated(&d);
                 }
-                if (!memory->state_since || (memory->state == STATE_PAUSED && !settings->paused))
+                /* what the state said was of other members, or is not known any more */
+                if (!settings->paused && (!memory->state_since || memory->state == STATE_PAUSED ||
+                                          (facts->sample->counted_at == 0 && facts->can_count)))
                         enter_state(&d, STATE_UNKNOWN, "not counted yet");
                 break;
         }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* policy.c: the life of a loaded policy, and what is asked of it. */
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "capd/limits.h"
@@ -52,4 +54,35 @@ uint64_t policy_cap(const struct policy_section *s, uint64_t total)
         /* in two parts: total * 10000 may overflow */
         cap = total / 10000 * s->cap_percent + total % 10000 * s->cap_percent / 10000;
         return MAX(cap, LIMIT_CAP_MIN_BYTES);
+}
+
+static void note(char *buf, size_t size, const char *format, ...) _printf_(3, 4);
+
+static void note(char *buf, size_t size, const char *format, ...)
+{
+        size_t n = strlen(buf);
+        va_list ap;
+
+        if (n + 2 > size)
+                return;
+        if (n > 0)
+                buf[n++] = '\n';
+        va_start(ap, format);
+        vsnprintf(buf + n, size - n, format, ap);
+        va_end(ap);
+}
+
+void policy_notes(const struct policy *p, char *buf, size_t size)
+{
+        buf[0] = '\0';
+        if (p->daemon.metrics_file)
+                note(buf, size, "MetricsFile= is not written in this version");
+        for (size_t i = 0; i < p->n_sections; i++) {
+                const struct policy_section *s = &p->sections[i];
+
+                if (s->action == ACTION_MOVE)
+                        note(buf, size, "group %s: Action=move is not carried out in this version", s->name);
+                if (s->last_resort != LAST_RESORT_NONE)
+                        note(buf, size, "group %s: LastResort= has no effect in this version", s->name);
+        }
 }

@@ -129,10 +129,14 @@ static int take_option(struct arguments *a, const char *name, const char *value)
         return take_watch(a, value);
 }
 
-static int bad_option(const char *word, bool lacks_argument)
+/* The word is that of a long option; a short one is told by its letter, which may stand in a word with others. */
+static int bad_option(const char *word, int letter, bool lacks_argument)
 {
+        const char option[] = {'-', (char)letter, '\0'};
         char text[128];
 
+        if (letter > 0 && letter < OPTION_FIRST)
+                word = option;
         text_escape(text, sizeof(text), word, strlen(word));
         (void)failed(lacks_argument ? "option '%s' needs an argument" : "there is no option '%s', or not in this form",
                      text);
@@ -201,7 +205,7 @@ int arguments_parse(int argc, char **argv, struct arguments *ret)
                 const struct option_text *o = value == '?' || value == ':' ? NULL : find_option(value);
 
                 if (!o)
-                        return bad_option(argv[optind - 1], value == ':');
+                        return bad_option(argv[optind - 1], optopt, value == ':');
                 seen[o - option_texts] = true;
                 r = take_option(ret, o->name, optarg);
                 if (r != 0)

@@ -282,7 +282,8 @@ static void write_use(char *buf, const struct wire_group *g, enum cell_style sty
         if (percent == UINT32_MAX)
                 strcpy(buf, style == CELL_JSON ? "" : "-");
         else
-                snprintf(buf, CELL_MAX, "%" PRIu32, percent);
+                snprintf(buf, CELL_MAX, "%s%" PRIu32, style == CELL_TABLE ? quality_sign(g->sample.quality) : "",
+                         percent);
 }
 
 static void write_time(char *buf, usec_t t, enum cell_style style)

@@ -333,7 +333,9 @@ int verb_measure(const struct arguments *a)
         m.group.cap = m.group.configured_cap = m.group.low_watermark = SIZE_UNKNOWN;
         r = table_print("groups", &s, a, &m.group, 1, sizeof(m.group));
         if (r == 0 && m.group.sample.unread > 0 && !a->json && !a->raw && !a->no_headings)
-                fprintf(stderr, "%" PRIu32 " processes could not be read; the figures are without them\n",
-                        m.group.sample.unread);
-        return r;
+                fprintf(stderr, "%" PRIu32 " process%s could not be read; the figures are without %s\n",
+                        m.group.sample.unread, m.group.sample.unread == 1 ? "" : "es",
+                        m.group.sample.unread == 1 ? "it" : "them");
+        /* nothing at all could be read: that is no answer */
+        return r == 0 && m.group.sample.quality == QUALITY_UNKNOWN ? EXIT_FAILURE : r;
 }

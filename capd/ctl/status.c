@@ -109,7 +109,8 @@ static void print_notes(const struct arguments *a, const struct host *h, const s
                         fprintf(stderr, "%s: %s: %s\n", g->items[i].name,
                                 group_state_to_string((enum group_state)g->items[i].state), g->items[i].reason);
         if (g->n == 0 && a->n_words == 0 && h->age != UINT64_MAX)
-                fputs("No groups: write [Group NAME] sections into /etc/capd.conf, then run 'capctl reload'\n", stderr);
+                fputs("No groups: write [Group NAME] sections into the configuration, then run 'capctl reload'\n",
+                      stderr);
 }
 
 static int print_once(const struct arguments *a, const struct selection *s)

@@ -58,13 +58,16 @@ static void command_pause(struct engine *e, const struct wire_command *c, bool p
         apply(e, g);
         log_notice("%s %s by uid %u (pid %d)", c->group[0] ? c->group : "Everything", pause ? "paused" : "resumed",
                    c->uid, c->pid);
-        engine_reply(e, c->serial, 0, NULL, 0, "%s", pause ? "paused" : "resumed");
+        if (!pause && g && e->paused)
+                engine_reply(e, c->serial, 0, NULL, 0, "still paused with everything else: capctl resume");
+        else
+                engine_reply(e, c->serial, 0, NULL, 0, "%s", pause ? "paused" : "resumed");
 }
 
 static void command_set_cap(struct engine *e, const struct wire_command *c)
 {
         struct group *g = group_find(e, c->group);
-        char size[SIZE_TEXT_MAX];
+        char size[SIZE_TEXT_MAX], wait[SIZE_TEXT_MAX];
 
         if (!g) {
                 engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group: %s", c->group);
@@ -84,8 +87,12 @@ static void command_set_cap(struct engine *e, const struct wire_command *c)
         apply(e, g);
         log_notice("Group %s: cap %s by uid %u (pid %d)", g->name,
                    g->settings.has_cap ? format_size(size, g->settings.cap) : "none", c->uid, c->pid);
-        engine_reply(e, c->serial, 0, NULL, 0, "cap is %s",
-                     g->settings.has_cap ? format_size(size, g->settings.cap) : "none");
+        engine_reply(e, c->serial, 0, NULL, 0, "cap of %s is %s%s%s", g->name,
+                     g->settings.has_cap ? format_size(size, g->settings.cap) : "none",
+                     g->temporary_cap == 0 ? ""
+                     : c->duration         ? " for "
+                                           : " until reload or restart",
+                     g->temporary_cap && c->duration ? format_time(wait, c->duration) : "");
 }
 
 static void command_enforce(struct engine *e, const struct wire_command *c)
@@ -98,7 +105,8 @@ static void command_enforce(struct engine *e, const struct wire_command *c)
         else if (!g->settings.has_cap)
                 engine_reply(e, c->serial, -EINVAL, NULL, 0, "it has no cap to be brought under");
         else if (g->settings.paused)
-                engine_reply(e, c->serial, -EINVAL, NULL, 0, "it is paused: capctl resume first");
+                engine_reply(e, c->serial, -EINVAL, NULL, 0, "it is paused: capctl resume%s%s first",
+                             e->paused ? "" : " ", e->paused ? "" : g->name);
         else if (g->settings.dry_run)
                 engine_reply(e, c->serial, -EINVAL, NULL, 0, "capd runs with --dry-run and never acts");
         else if (g->settings.action != ACTION_PAGEOUT)
@@ -107,9 +115,9 @@ static void command_enforce(struct engine *e, const struct wire_command *c)
         else if (!e->features.process_madvise)
                 engine_reply(e, c->serial, -EPERM, NULL, 0, "%s", e->features.why_process_madvise);
         else {
+                log_notice("Group %s: enforcement asked for by uid %u (pid %d)", g->name, c->uid, c->pid);
                 g->forced = true;
                 apply(e, g);
-                log_notice("Group %s: enforcement asked for by uid %u (pid %d)", g->name, c->uid, c->pid);
                 engine_reply(e, c->serial, 0, NULL, 0, "bringing it down to its low watermark of %s",
                              format_size(text, g->settings.low));
         }

@@ -118,8 +118,9 @@ struct engine {
         struct group *buckets[GROUP_BUCKETS];
         size_t n_groups;
         bool groups_overflowed, processes_overflowed;
-        bool rematch;     /* every process is to be matched again */
-        bool cmdline_job; /* one is under way */
+        bool rematch;        /* every process is to be matched again */
+        bool cmdline_job;    /* one is under way */
+        bool cmdlines_known; /* those of all processes were read once under this policy */
         pid_t *pid_file_pids;
         struct user_names users;
         struct quarantine quarantine[QUARANTINE_SLOTS];

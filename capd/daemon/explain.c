@@ -70,6 +70,11 @@ static void explain_give_up(struct job *job)
 static void fill_process(struct wire_process *w, const struct process_sample *s)
 {
         w->outcome = s->outcome;
+        if (s->outcome != COUNT_DONE) {
+                w->mapped = w->anon = w->file = w->shmem = w->exclusive = SIZE_UNKNOWN;
+                w->swap = w->hugetlb = w->share = w->alone = SIZE_UNKNOWN;
+                return;
+        }
         w->mapped = s->mapped;
         w->anon = s->anon;
         w->file = s->file;

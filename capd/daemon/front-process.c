@@ -250,6 +250,7 @@ int front_process_main(uid_t uid, gid_t gid)
 #ifndef CAPD_SANITIZED /* ASan's shadow alone is larger */
         setrlimit(RLIMIT_DATA, &data);
 #endif
+        prctl(PR_SET_NAME, FRONT_ARGV0);
         setrlimit(RLIMIT_CORE, &none);
         setrlimit(RLIMIT_NOFILE, &files);
         if (chdir("/") < 0)

@@ -128,6 +128,9 @@ static void take_count(struct count_job *c, size_t i, int result)
                 g->stale = false;
         }
         s->tried_at = c->engine->sys.ops->now(&c->engine->sys);
+        /* the sum of RSS of the same moment, so that the two can be compared */
+        if (s->quality == QUALITY_EXACT)
+                s->rss_sum = s->upper = s->mapped;
         if (c->after_act) {
                 g->resident_after = s->quality == QUALITY_EXACT ? s->resident : SIZE_UNKNOWN;
                 /* the act met a shared page once in each process that maps it; the group has it once */
@@ -457,6 +460,7 @@ static void cmdline_job_done(struct job *job, int result)
                 free(c->items[i].text);
         }
         e->cmdline_job = false;
+        e->cmdlines_known = true;
         free(c);
         if (result >= 0)
                 engine_schedule_soon(e);
@@ -483,8 +487,10 @@ int engine_read_cmdlines(struct engine *e)
                 return 0;
         for (struct process *p = NULL; (p = process_table_next(e->table, p));)
                 n += wants_cmdline(e, p, now);
-        if (n == 0)
+        if (n == 0) {
+                e->cmdlines_known = true;
                 return 0;
+        }
         c = calloc(1, sizeof(*c) + n * sizeof(c->items[0]));
         if (!c)
                 return -ENOMEM;

@@ -89,11 +89,11 @@ static void forget_figures(struct group *g)
         group_sample_forget(&g->sample);
         g->sample.counted_at = g->sample.bounds_at = g->sample.tried_at = 0;
         g->reference_at = 0;
-        g->memory.grown_at = 0;
-        g->memory.trend = 0;
-        g->memory.retry_at = 0;
-        g->memory.failures = 0;
-        g->memory.came_back = 0;
+        g->memory = (struct decide_memory){.last_act_ended = g->memory.last_act_ended,
+                                           .had_swap = g->memory.had_swap,
+                                           .tokens = g->memory.tokens,
+                                           .tokens_at = g->memory.tokens_at};
+        strcpy(g->memory.reason, "not measured yet");
 }
 
 /* Groups keep what capd knows of them while their section is there; the others end. */
@@ -117,6 +117,19 @@ static void carry_groups_over(struct engine *e, const struct policy *policy)
         }
 }
 
+static void log_notes(const struct policy *policy)
+{
+        char notes[2048];
+
+        policy_notes(policy, notes, sizeof(notes));
+        for (char *line = notes, *next; *line; line = next) {
+                next = line + strcspn(line, "\n");
+                if (*next)
+                        *next++ = '\0';
+                log_warning("%s", line);
+        }
+}
+
 int engine_put_in_force(struct engine *e, struct policy *policy)
 {
         pid_t *pids = calloc(policy->n_pid_files + 1, sizeof(*pids));
@@ -130,12 +143,14 @@ int engine_put_in_force(struct engine *e, struct policy *policy)
         free(e->pid_file_pids);
         e->pid_file_pids = pids;
         e->policy_loaded_at = e->sys.ops->now(&e->sys);
+        log_notes(policy);
         for (struct process *p = NULL; (p = process_table_next(e->table, p));)
                 membership_forget(p, NULL);
         for (struct group *g = NULL; (g = groups_next(e, g));)
                 g->n_members = 0;
         process_table_set_facts(e->table, policy->facts);
         e->rematch = true;
+        e->cmdlines_known = false;
         for (struct group *g = NULL; (g = groups_next(e, g));)
                 if (!g->doomed)
                         group_update_settings(e, g);

@@ -47,6 +47,11 @@ static void sum_members(struct engine *e, struct group *g, usec_t at)
         }
         /* What could not be read may be anything: no upper bound then. Anonymous frames of one process are distinct unless KSM
          * merged them: no lower bound then. */
+        if (s->processes == 0) {
+                /* whoever comes next is another group, of which nothing has been counted */
+                group_sample_forget(s);
+                s->counted_at = s->tried_at = 0;
+        }
         s->upper = unread ? SIZE_UNKNOWN : s->rss_sum + error;
         if (unread)
                 s->rss_sum = s->vm_sum = SIZE_UNKNOWN;
@@ -66,6 +71,9 @@ static void look(struct engine *e, usec_t now)
                         p->rss = p->rss_shared = p->vm = SIZE_UNKNOWN;
                 }
         }
+        /* before the first command lines are known, a group that is chosen by them looks empty, which is not what it is */
+        if (e->policy->facts & FACT_CMDLINE && !e->cmdlines_known)
+                return;
         for (struct group *g = NULL; (g = groups_next(e, g));)
                 if (!g->busy && !g->doomed)
                         sum_members(e, g, now);

@@ -59,11 +59,12 @@ struct decide_memory {
         double tokens; /* bytes that may be paged out now */
         usec_t tokens_at;
 
-        usec_t last_act_ended;  /* the act already judged */
-        uint64_t last_unmapped; /* by it */
-        uint64_t last_goal;     /* of the act asked for last */
-        bool cut_short;         /* the last act ended before it reached its goal */
-        unsigned came_back;     /* acts in a row whose work came straight back */
+        usec_t last_act_ended;    /* the act already judged */
+        uint64_t last_unmapped;   /* by it */
+        uint64_t last_goal;       /* of the act asked for last */
+        uint64_t last_swap_total; /* of the host, then */
+        bool cut_short;           /* the last act ended before it reached its goal */
+        unsigned came_back;       /* acts in a row whose work came straight back */
         bool had_swap;
 };
 

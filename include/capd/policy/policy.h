@@ -129,6 +129,9 @@ int policy_problems_add(struct policy_problems *p, const char *file, unsigned li
  * "# FILE:LINE" or "# default". */
 int policy_dump(const struct policy *p, FILE *f);
 
+/* What is set but not carried out in this version, one line each, with where it was set; "" if there is nothing. */
+void policy_notes(const struct policy *p, char *buf, size_t size);
+
 /* Bytes of a section's cap on a host with `total` bytes of memory, at least LIMIT_CAP_MIN_BYTES; UINT64_MAX if it has
  * none. */
 uint64_t policy_cap(const struct policy_section *s, uint64_t total);

@@ -123,7 +123,7 @@ static void what_forbids_acting_is_said(void **state)
                 enum group_state expected;
                 const char *word;
         } cases[] = {
-                        {true, false, ACTION_PAGEOUT, NULL, 0, STATE_PAUSED, "capctl resume"},
+                        {true, false, ACTION_PAGEOUT, NULL, 0, STATE_PAUSED, "but paused"},
                         {false, true, ACTION_PAGEOUT, NULL, 0, STATE_OBSERVED, "--dry-run"},
                         {false, false, ACTION_OBSERVE, NULL, 0, STATE_OBSERVED, "Action=observe"},
                         {false, false, ACTION_MOVE, NULL, 0, STATE_UNENFORCEABLE, "Action=move"},
