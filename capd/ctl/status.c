@@ -23,10 +23,11 @@ static bool matches(const char *pattern, const char *name)
         return strcmp(pattern, name) == 0 || fnmatch(pattern, name, 0) == 0;
 }
 
-/* Keeps the groups that were asked for. */
+/* Keeps the groups that were asked for. The status of those that are there is shown even if some are not: then EXIT_FAILURE. */
 static int select_groups(const struct arguments *a, struct groups *g)
 {
         size_t kept = 0;
+        int status = 0;
 
         for (size_t i = 0; i < a->n_words; i++) {
                 bool found = false;
@@ -37,7 +38,7 @@ static int select_groups(const struct arguments *a, struct groups *g)
                         char text[256];
 
                         text_escape(text, sizeof(text), a->words[i], strlen(a->words[i]));
-                        return failed("no such group: %s", text);
+                        status = failed("no such group: %s; 'capctl status' lists them", text);
                 }
         }
         for (size_t i = 0; a->n_words > 0 && i < g->n; i++)
@@ -48,7 +49,7 @@ static int select_groups(const struct arguments *a, struct groups *g)
                         }
         if (a->n_words > 0)
                 g->n = kept;
-        return 0;
+        return status;
 }
 
 /* Columns that come from a count made now. What cannot be had is left unknown; why is said once. */
@@ -118,15 +119,18 @@ static int print_once(const struct arguments *a, const struct selection *s)
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_(groups_done) struct groups g = {0};
         _cleanup_(host_done) struct host h = {0};
-        int r;
+        int r, status;
 
         r = client_open(a, &bus);
         if (r == 0)
                 r = client_groups(bus, &g);
         if (r == 0)
                 r = client_host(bus, &h);
-        if (r == 0)
-                r = select_groups(a, &g);
+        if (r != 0)
+                return r;
+        status = select_groups(a, &g);
+        if (status != 0 && g.n == 0)
+                return status;
         /* in JSON the keys are always there, but only who names the column pays for it */
         if (r == 0 && a->output && selection_has(s, COLUMN_PRIVATE))
                 r = count_groups(bus, &g);
@@ -137,7 +141,7 @@ static int print_once(const struct arguments *a, const struct selection *s)
         if (g.n > 0 || a->json)
                 r = table_print("groups", s, a, g.items, g.n, sizeof(*g.items));
         print_notes(a, &h, &g);
-        return r;
+        return r != 0 ? r : status;
 }
 
 int verb_status(const struct arguments *a)
