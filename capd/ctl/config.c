@@ -10,42 +10,7 @@
 #include "capd/policy/policy.h"
 #include "ctl.h"
 
-static void print_problems(const struct policy_problems *p)
-{
-        for (size_t i = 0; i < p->n; i++) {
-                const struct policy_problem *x = &p->items[i];
-
-                if (x->line > 0)
-                        fprintf(stderr, "%s:%u: %s\n", x->file, x->line, x->message);
-                else
-                        fprintf(stderr, "%s: %s\n", x->file, x->message);
-        }
-        if (p->n_dropped > 0)
-                fprintf(stderr, "and %zu more\n", p->n_dropped);
-}
-
-/* Files that cannot be read are problems beside those of the others: all are reported in one run. */
-static int load_files(const struct conf_files *files, struct policy **ret, struct policy_problems *problems)
-{
-        static const struct policy_world world = {.user_to_uid = users_user_to_uid, .group_to_gid = users_group_to_gid};
-        _cleanup_free_ struct policy_text *texts = calloc(files->n + 1, sizeof(*texts));
-        size_t n = 0;
-        int r;
-
-        if (!texts)
-                return -ENOMEM;
-        for (size_t i = 0; i < files->n; i++) {
-                const struct conf_file *f = &files->items[i];
-
-                if (f->problem) {
-                        r = policy_problems_add(problems, f->name, 0, "%s", f->problem);
-                        if (r < 0)
-                                return r;
-                } else
-                        texts[n++] = (struct policy_text){.name = f->name, .text = f->text, .size = f->size};
-        }
-        return policy_load(texts, n, &world, ret, problems);
-}
+static const struct policy_world world = {.user_to_uid = users_user_to_uid, .group_to_gid = users_group_to_gid};
 
 static int load(const char *file, struct policy **ret)
 {
@@ -59,8 +24,8 @@ static int load(const char *file, struct policy **ret)
         if (r >= 0)
                 r = conf_files_read(&sys, file, false, &files);
         if (r >= 0)
-                r = load_files(&files, &p, &problems);
-        print_problems(&problems);
+                r = policy_load_files(&files, &world, &p, &problems);
+        policy_problems_print(&problems, stderr);
         if (problems.n > 0)
                 return failed("%zu problem%s", problems.n + problems.n_dropped,
                               problems.n + problems.n_dropped == 1 ? "" : "s");

@@ -19,16 +19,7 @@ static int problems_to_text(const struct policy_problems *problems, char **ret)
 
         if (!f)
                 return -ENOMEM;
-        for (size_t i = 0; i < problems->n; i++) {
-                const struct policy_problem *p = &problems->items[i];
-
-                if (p->line > 0)
-                        fprintf(f, "%s:%u: %s\n", p->file, p->line, p->message);
-                else
-                        fprintf(f, "%s: %s\n", p->file, p->message);
-        }
-        if (problems->n_dropped > 0)
-                fprintf(f, "and %zu more problems\n", problems->n_dropped);
+        policy_problems_print(problems, f);
         if (fclose(f) != 0) {
                 free(text);
                 return -ENOMEM;
@@ -39,37 +30,17 @@ static int problems_to_text(const struct policy_problems *problems, char **ret)
 
 int engine_load_policy(struct engine *e, struct policy **ret, char **ret_problems)
 {
+        static const struct policy_world world = {.user_to_uid = users_user_to_uid, .group_to_gid = users_group_to_gid};
         _cleanup_(conf_files_done) struct conf_files files = {};
         _cleanup_(policy_problems_done) struct policy_problems problems = {};
-        const struct policy_world world = {.user_to_uid = users_user_to_uid, .group_to_gid = users_group_to_gid};
-        _cleanup_(policy_freep) struct policy *policy = NULL;
-        _cleanup_free_ struct policy_text *texts = NULL;
-        size_t n = 0;
         int r;
 
         r = conf_files_read(&e->sys, e->config_file, 0, &files);
-        if (r < 0)
-                return r;
-        texts = calloc(files.n + 1, sizeof(*texts));
-        if (!texts)
+        if (r >= 0)
+                r = policy_load_files(&files, &world, ret, &problems);
+        if (r == -EBADMSG && problems_to_text(&problems, ret_problems) < 0)
                 return -ENOMEM;
-        for (size_t i = 0; i < files.n; i++) {
-                const struct conf_file *f = &files.items[i];
-
-                if (!f->problem)
-                        texts[n++] = (struct policy_text){.name = f->name, .text = f->text, .size = f->size};
-                else if (policy_problems_add(&problems, f->name, 0, "%s", f->problem) < 0)
-                        return -ENOMEM;
-        }
-        r = policy_load(texts, n, &world, &policy, &problems);
-        if (r < 0 && r != -EBADMSG)
-                return r;
-        if (problems.n > 0) {
-                r = problems_to_text(&problems, ret_problems);
-                return r < 0 ? r : -EBADMSG;
-        }
-        *ret = TAKE_PTR(policy);
-        return 0;
+        return r;
 }
 
 /* The section of that name in the new policy, or n_sections. */

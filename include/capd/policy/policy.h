@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "capd/base/conf-files.h"
 #include "capd/base/macros.h"
 #include "capd/process.h"
 
@@ -118,6 +119,11 @@ struct policy_world {
  */
 int policy_load(const struct policy_text *texts, size_t n_texts, const struct policy_world *world, struct policy **ret,
                 struct policy_problems *problems);
+/* The same from files as conf_files_read() gave them; one that could not be read is a problem beside those of the others. */
+int policy_load_files(const struct conf_files *files, const struct policy_world *world, struct policy **ret,
+                      struct policy_problems *problems);
+/* One problem a line: "FILE:LINE: MESSAGE". */
+void policy_problems_print(const struct policy_problems *p, FILE *f);
 struct policy *policy_free(struct policy *p);
 DEFINE_CLEANUP(struct policy *, policy_free)
 
