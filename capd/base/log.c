@@ -31,16 +31,6 @@ void log_init(const char *program)
                         log_max_level = levels[i].level;
 }
 
-void log_set_max_level(int level)
-{
-        log_max_level = level;
-}
-
-int log_get_max_level(void)
-{
-        return log_max_level;
-}
-
 void log_line(int level, const char *format, ...)
 {
         char line[2048];

@@ -24,6 +24,13 @@ const char *group_state_to_string(enum group_state s)
         return (unsigned)s < _STATE_MAX ? names[s] : "unknown";
 }
 
+usec_t group_sample_age(const struct group_sample *s, usec_t now)
+{
+        if (s->quality == QUALITY_UNKNOWN || s->counted_at == 0)
+                return USEC_INFINITY;
+        return now > s->counted_at ? now - s->counted_at : 0;
+}
+
 void group_sample_forget(struct group_sample *s)
 {
         s->quality = QUALITY_UNKNOWN;

@@ -14,13 +14,9 @@ const struct figure process_figures[] = {BUS_PROCESS_FIGURES(PROCESS_FIGURE){0}}
 static uint64_t sample_age(const struct group_sample *s)
 {
         struct timespec ts;
-        usec_t now, at = s->counted_at;
 
-        if (s->quality == QUALITY_UNKNOWN || at == 0)
-                return UINT64_MAX;
         clock_gettime(CLOCK_MONOTONIC, &ts);
-        now = (usec_t)ts.tv_sec * USEC_PER_SEC + (usec_t)ts.tv_nsec / 1000;
-        return now > at ? now - at : 0;
+        return group_sample_age(s, (usec_t)ts.tv_sec * USEC_PER_SEC + (usec_t)ts.tv_nsec / 1000);
 }
 
 int figure_get_text(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,

@@ -206,15 +206,6 @@ bool selection_has(const struct selection *s, unsigned flag)
 
 /* -- writing -- */
 
-usec_t sample_age(const struct group_sample *s, usec_t now)
-{
-        usec_t at = s->counted_at;
-
-        if (s->quality == QUALITY_UNKNOWN || at == 0)
-                return USEC_INFINITY;
-        return now > at ? now - at : 0;
-}
-
 static void write_size(char *buf, const char *sign, uint64_t bytes, enum cell_style style)
 {
         char size[SIZE_TEXT_MAX];
@@ -343,7 +334,7 @@ void cell_text(char buf[static CELL_MAX], const struct column *c, const void *ro
                 write_use(buf, row, style);
                 break;
         case COLUMN_AGE:
-                write_time(buf, sample_age(p, now), style);
+                write_time(buf, group_sample_age(p, now), style);
                 break;
         case COLUMN_UNTIL:
                 at = *(const usec_t *)p;

@@ -122,8 +122,6 @@ int figures_read_host(sd_bus_message *m, struct wire_snapshot *ret);
 int figures_read_process(sd_bus_message *m, struct wire_process *ret);
 
 usec_t now_monotonic(void);
-/* Microseconds since the figure in `resident` was true; USEC_INFINITY unknown. */
-usec_t sample_age(const struct group_sample *s, usec_t now);
 
 /* -- tables -- */
 

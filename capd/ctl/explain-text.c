@@ -43,7 +43,7 @@ static void heading(FILE *f, const struct wire_group *g, usec_t now)
                         : s->unread > 0                  ? "what could be read counted"
                         : s->quality == QUALITY_ESTIMATE ? "estimated"
                                                          : "bounded by counters",
-                        ago(t, now, now - MIN(now, sample_age(s, now))));
+                        ago(t, now, now - MIN(now, group_sample_age(s, now))));
         if (s->unread)
                 fprintf(f, "%" PRIu32 " of them could not be read: what follows is without them, and too low\n",
                         s->unread);

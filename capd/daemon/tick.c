@@ -187,7 +187,6 @@ void engine_tick(struct engine *e)
         r = host_memory_read(&e->sys, &e->host);
         if (r < 0)
                 log_warning("Cannot read /proc/meminfo: %s, going on with what it said before", strerror(-r));
-        e->features.swap = e->host.swap_total > 0;
         e->features.ksm_active = features_ksm_active(&e->sys);
         membership_refresh(e);
         if (!e->cmdline_job && engine_read_cmdlines(e) < 0)

@@ -72,16 +72,6 @@ int frame_flags(struct walk_context *c, uint64_t frame, uint64_t *ret)
         return 0;
 }
 
-int frame_map_count(struct walk_context *c, uint64_t frame, uint64_t *ret)
-{
-        int r = read_word(c, c->kpagecount_fd, frame, ret);
-
-        if (r != -ERANGE)
-                return r;
-        *ret = 0;
-        return 0;
-}
-
 int context_huge_kind(struct walk_context *c, uint64_t frame, enum huge_kind *ret)
 {
         uint64_t *cached = &c->huge_cache[frame / HUGE_PAGES % HUGE_CACHE_SIZE], flags;

@@ -121,13 +121,3 @@ int process_open(const struct sys *sys, pid_t pid, uint64_t start_time)
 
         return hold_open(sys, pid, start_time, &s);
 }
-
-int process_alive(const struct sys *sys, int dirfd, uint64_t start_time)
-{
-        struct proc_stat s;
-        int r = hold_read_stat(sys, dirfd, &s);
-
-        if (r < 0)
-                return r;
-        return s.start_time == start_time && !hold_is_ended(&s) ? 0 : -ESRCH;
-}

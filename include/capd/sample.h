@@ -70,6 +70,9 @@ struct group_sample {
         uint64_t pss_sum;       /* SIZE_UNKNOWN unless asked for */
 };
 
+/* Age of `resident` at a time of CLOCK_MONOTONIC; USEC_INFINITY if it is not known. */
+usec_t group_sample_age(const struct group_sample *s, usec_t now);
+
 /* Makes the counted part unknown; the cheap part is left alone. */
 void group_sample_forget(struct group_sample *s);
 

@@ -13,8 +13,6 @@
 #include "capd/base/macros.h"
 
 void log_init(const char *program); /* reads CAPD_LOG_LEVEL (err, warning, notice, info, debug) and JOURNAL_STREAM */
-void log_set_max_level(int level);
-int log_get_max_level(void);
 void log_line(int level, const char *format, ...) _printf_(2, 3);
 
 #define log_debug(...)   log_line(LOG_DEBUG, __VA_ARGS__)

@@ -85,7 +85,5 @@ uint64_t process_rss_error(const struct features *f, const struct process *p);
 
 /* Opens /proc/PID and proves that it is the process that started at `start_time`. Descriptor; -ESRCH if it is not. */
 int process_open(const struct sys *sys, pid_t pid, uint64_t start_time);
-/* The process behind `dirfd` (of process_open()) still lives: 0, else -ESRCH. */
-int process_alive(const struct sys *sys, int dirfd, uint64_t start_time);
 
 #endif

@@ -75,8 +75,7 @@ int walk_dirfd(const struct walk *w); /* /proc/PID; belongs to the walk */
 
 /* -- single frames -- */
 
-/* Flags of a frame from /proc/kpageflags (bits as in linux/kernel-page-flags.h), and its mapping count. 0 or a negative errno. */
+/* Flags of a frame from /proc/kpageflags (bits as in linux/kernel-page-flags.h). 0 or a negative errno. */
 int frame_flags(struct walk_context *c, uint64_t frame, uint64_t *ret);
-int frame_map_count(struct walk_context *c, uint64_t frame, uint64_t *ret);
 
 #endif
