@@ -161,8 +161,6 @@ void groups_free(struct engine *e);
 /* membership.c: who belongs to what */
 void membership_refresh(struct engine *e);
 void membership_forget(struct process *p, void *userdata);
-/* Whether nobody but root and `uid` can make a path lead elsewhere. */
-bool membership_is_path_trusted(struct engine *e, const char *path, uid_t uid);
 void membership_match(struct engine *e, struct process *p);
 /* The groups' lists of members, anew from the processes' lists of groups: the two must agree whenever a job is made. */
 void membership_collect(struct engine *e, usec_t now);

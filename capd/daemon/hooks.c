@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "capd/base/log.h"
+#include "capd/base/path.h"
 #include "capd/base/text.h"
 #include "engine.h"
 
@@ -45,7 +46,7 @@ static const char *hook_objection(struct engine *e, const char *path)
                 return "it is not there";
         if (!S_ISREG(st.st_mode) || !(st.st_mode & S_IXUSR))
                 return "it is no executable file";
-        if (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) || !membership_is_path_trusted(e, path, 0))
+        if (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) || !path_is_trusted(&e->sys, path, 0))
                 return "it, and each directory on its path, must belong to root and be writable by nobody else";
         return NULL;
 }

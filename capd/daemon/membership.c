@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "capd/base/log.h"
+#include "capd/base/path.h"
 #include "capd/base/size.h"
 #include "engine.h"
 
@@ -17,34 +18,6 @@ void membership_forget(struct process *p, void *userdata)
 {
         free(p->userdata);
         p->userdata = NULL;
-}
-
-/*
- * Whether nobody but root and `uid` can make the path lead elsewhere: each directory on it, and each link, belongs to one of them, and no
- * directory can be written by others. (A link of root's is followed as it is.)
- */
-bool membership_is_path_trusted(struct engine *e, const char *path, uid_t uid)
-{
-        char part[LIMIT_CONFIG_WORD_BYTES];
-
-        for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
-                struct stat st;
-
-                if (slash == path)
-                        continue;
-                if ((size_t)(slash - path) >= sizeof(part))
-                        return false;
-                memcpy(part, path, (size_t)(slash - path));
-                part[slash - path] = '\0';
-                if (e->sys.ops->fstatat(&e->sys, e->sys.root_fd, part + strspn(part, "/"), &st, AT_SYMLINK_NOFOLLOW) <
-                    0)
-                        return false;
-                if (S_ISLNK(st.st_mode) ? st.st_uid != 0
-                                        : (st.st_uid != 0 && st.st_uid != uid) ||
-                                                          (st.st_mode & (S_IWOTH | S_ISVTX)) == S_IWOTH)
-                        return false;
-        }
-        return true;
 }
 
 /*
@@ -73,7 +46,7 @@ static pid_t read_pid_file(struct engine *e, const char *path)
         if (parse_number(text, INT32_MAX, &pid) < 0)
                 return 0;
         p = process_table_find(e->table, (pid_t)pid);
-        if (!p || (st.st_uid != 0 && st.st_uid != p->facts.uid) || !membership_is_path_trusted(e, path, p->facts.uid))
+        if (!p || (st.st_uid != 0 && st.st_uid != p->facts.uid) || !path_is_trusted(&e->sys, path, p->facts.uid))
                 return 0;
         return (pid_t)pid;
 }
