@@ -91,6 +91,28 @@ static int native_kcmp_vm(const struct sys *sys, pid_t a, pid_t b)
         return r < 0 ? -errno : r;
 }
 
+static ssize_t native_write(const struct sys *sys, int fd, const void *buf, size_t size)
+{
+        ssize_t n = write(fd, buf, size);
+
+        return n < 0 ? -errno : n;
+}
+
+static int native_mkdirat(const struct sys *sys, int dirfd, const char *path, mode_t mode)
+{
+        return mkdirat(dirfd, path, mode) < 0 ? -errno : 0;
+}
+
+static int native_unlinkat(const struct sys *sys, int dirfd, const char *path, int flags)
+{
+        return unlinkat(dirfd, path, flags) < 0 ? -errno : 0;
+}
+
+static int native_pidfd_send_signal(const struct sys *sys, int pidfd, int sig)
+{
+        return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0U) < 0 ? -errno : 0;
+}
+
 static usec_t clock_usec(clockid_t id)
 {
         struct timespec ts;
@@ -129,6 +151,10 @@ const struct sys_ops sys_ops_native = {
                 .pidfd_open = native_pidfd_open,
                 .process_madvise = native_process_madvise,
                 .kcmp_vm = native_kcmp_vm,
+                .write = native_write,
+                .mkdirat = native_mkdirat,
+                .unlinkat = native_unlinkat,
+                .pidfd_send_signal = native_pidfd_send_signal,
                 .now = native_now,
                 .cpu_now = native_cpu_now,
                 .sleep = native_sleep,
@@ -187,6 +213,22 @@ ssize_t sys_read_file_at(const struct sys *sys, int dirfd, const char *path, cha
         _cleanup_close_ int fd = sys->ops->openat(sys, dirfd, path, O_RDONLY);
 
         return fd < 0 ? fd : sys_read_fd(sys, fd, buf, size);
+}
+
+int sys_write_file_at(const struct sys *sys, int dirfd, const char *path, const char *text)
+{
+        _cleanup_close_ int fd = sys->ops->openat(sys, dirfd, path, O_WRONLY);
+        ssize_t n;
+
+        if (fd < 0)
+                return fd;
+        /* never in parts: each write(2) is a command of its own to the kernel */
+        do
+                n = sys->ops->write(sys, fd, text, strlen(text));
+        while (n == -EINTR);
+        if (n < 0)
+                return (int)n;
+        return (size_t)n == strlen(text) ? 0 : -EIO;
 }
 
 void close_fd(int fd)

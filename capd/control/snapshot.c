@@ -83,7 +83,7 @@ int snapshot_clean_group(struct wire_group *g)
                 s->rss_sum = s->upper = s->vm_sum = SIZE_UNKNOWN;
         if (!s->have_private) {
                 s->private_bytes = s->shared_bytes = SIZE_UNKNOWN;
-                s->pss_sum = SIZE_UNKNOWN;
+                s->pss_sum = s->inside = s->inside_swap = SIZE_UNKNOWN;
         }
         if (g->acts == 0 || g->last_act.started == 0)
                 g->resident_before = g->resident_after = SIZE_UNKNOWN;

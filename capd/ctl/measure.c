@@ -212,7 +212,7 @@ static int run_count(struct measurement *m, unsigned flags)
                 r = count_run(count, NULL);
         if (r < 0)
                 return failed("the count failed: %s", strerror(-r));
-        m->group.sample.pss_sum = SIZE_UNKNOWN;
+        m->group.sample.pss_sum = m->group.sample.inside = m->group.sample.inside_swap = SIZE_UNKNOWN;
         count_group_result(count, 0, &m->group.sample);
         if (!m->group.sample.have_private)
                 m->group.sample.private_bytes = m->group.sample.shared_bytes = SIZE_UNKNOWN;

@@ -68,6 +68,8 @@ static void group_finish(struct count *c, struct group *g)
                         .hugetlb = t->n_hugetlb * page_size,
                         .swap = t->n_swap * page_size,
                         .pss_sum = c->flags & COUNT_PSS && g->unread == 0 ? g->pss : SIZE_UNKNOWN,
+                        .inside = SIZE_UNKNOWN,
+                        .inside_swap = SIZE_UNKNOWN,
         };
         if (verify_shared(&g->verify, &shared)) {
                 s->have_private = true;
@@ -453,7 +455,7 @@ void count_group_result(const struct count *c, uint32_t group, struct group_samp
                 return;
         /* a group whose walks were not all made is not known, whatever its tally holds by now */
         if (!c->order || !c->groups[group].finished)
-                s = (struct group_sample){.pss_sum = SIZE_UNKNOWN};
+                s = (struct group_sample){.pss_sum = SIZE_UNKNOWN, .inside = SIZE_UNKNOWN, .inside_swap = SIZE_UNKNOWN};
         else
                 s = c->groups[group].result;
 
@@ -475,6 +477,8 @@ void count_group_result(const struct count *c, uint32_t group, struct group_samp
         ret->private_bytes = s.private_bytes;
         ret->shared_bytes = s.shared_bytes;
         ret->pss_sum = s.pss_sum;
+        ret->inside = s.inside;
+        ret->inside_swap = s.inside_swap;
         if (s.quality == QUALITY_UNKNOWN)
                 group_sample_forget(ret);
 }

@@ -68,6 +68,32 @@ struct group_sample {
         uint64_t private_bytes; /* mapped by nobody outside the group */
         uint64_t shared_bytes;  /* resident - private */
         uint64_t pss_sum;       /* SIZE_UNKNOWN unless asked for */
+        uint64_t inside;        /* part of private_bytes mapped more than once: shared, but inside the group alone */
+        uint64_t inside_swap;   /* the part of that which needs swap to go: anonymous and shmem */
+};
+
+/*
+ * What the kernel has booked for the cgroups that a group owns: those of which every task, and every task below, is the
+ * group's. Of the topmost ones only, so that nothing is booked twice. SIZE_UNKNOWN where a kernel does not tell.
+ */
+struct group_cgroups {
+        usec_t at;                                       /* 0: never looked */
+        uint32_t owned;                                  /* topmost owned cgroups; 0: none, and all below is unknown */
+        uint32_t members_inside;                         /* members that live in them */
+        uint64_t current;                                /* memory.current */
+        uint64_t swap;                                   /* memory.swap.current */
+        uint64_t anon, file, shmem, kernel, file_mapped; /* memory.stat; file has shmem in it */
+        uint64_t unmapped_cache; /* file - file_mapped, as far as it is not shmem: what memory.reclaim takes first */
+};
+
+/* Counters that only grow, from which decide() sees whether a group works against its cap. SIZE_UNKNOWN: not known. */
+struct group_pressure {
+        usec_t at;         /* 0: never looked */
+        uint64_t refaults; /* bytes read back soon after they were reclaimed: workingset_refault_* of the owned cgroups */
+        uint64_t major_faults; /* of the members; those that have ended stay in it */
+        uint64_t swap_in;      /* bytes, of the whole host: pswpin */
+        usec_t stalled;        /* PSI "some" total: of the owned cgroups (summed), else of the host */
+        bool stalled_host;     /* it is the host's */
 };
 
 /* Age of `resident` at a time of CLOCK_MONOTONIC; USEC_INFINITY if it is not known. */

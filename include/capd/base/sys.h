@@ -38,6 +38,11 @@ struct sys_ops {
         ssize_t (*process_madvise)(const struct sys *sys, int pidfd, const struct iovec *vec, size_t n, int advice);
         /* kcmp(a, b, KCMP_VM): 0 the same mm, 1 and 2 an order, 3 unequal */
         int (*kcmp_vm)(const struct sys *sys, pid_t a, pid_t b);
+        /* what changes the world beside page-out: cgroupfs, DAMON's directory, the state file */
+        ssize_t (*write)(const struct sys *sys, int fd, const void *buf, size_t size);
+        int (*mkdirat)(const struct sys *sys, int dirfd, const char *path, mode_t mode);
+        int (*unlinkat)(const struct sys *sys, int dirfd, const char *path, int flags);
+        int (*pidfd_send_signal)(const struct sys *sys, int pidfd, int sig);
         usec_t (*now)(const struct sys *sys);     /* CLOCK_MONOTONIC */
         usec_t (*cpu_now)(const struct sys *sys); /* CLOCK_THREAD_CPUTIME_ID */
         void (*sleep)(const struct sys *sys, usec_t usec);
@@ -64,6 +69,12 @@ int sys_open(const struct sys *sys, const char *path, int flags);
  */
 ssize_t sys_read_file_at(const struct sys *sys, int dirfd, const char *path, char *buf, size_t size);
 ssize_t sys_read_fd(const struct sys *sys, int fd, char *buf, size_t size);
+
+/*
+ * Writes `text` to an existing file of cgroupfs or sysfs in one write(2), as those want it. 0 or a negative errno; -EIO
+ * if the kernel took only part of it.
+ */
+int sys_write_file_at(const struct sys *sys, int dirfd, const char *path, const char *text);
 
 void close_fd(int fd); /* accepts negative descriptors, keeps errno */
 static inline void closep(int *fd)
