@@ -176,38 +176,8 @@ class Process:
         self.child.stdout.close()
 
 
-class Daemon:
-    """A capd of its own: configuration, runtime directory and log in the test's directory."""
-
-    def __init__(self, test, config, *arguments, name="capd", wait=True, env=None, user=None):
-        self.test = test
-        self.directory = os.path.join(test.tmp, name)
-        os.makedirs(self.directory, exist_ok=True)
-        self.config = os.path.join(self.directory, "capd.conf")
-        self.runtime = os.path.join(self.directory, "run")
-        self.log_path = os.path.join(self.directory, "log")
-        self.write_config(config)
-        self.log_file = open(self.log_path, "ab")
-        argv = [CAPD, "-c", self.config, "--runtime-directory", self.runtime, *arguments]
-        self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.log_file, stderr=self.log_file,
-                                      env={**os.environ, **(env or {})}, user=user)
-        self.pid = self.child.pid
-        test.cleanup(self.kill)
-        test.daemons.append(self)
-        if wait:
-            test.wait(lambda: self.child.poll() is not None or self.answers(), "capd to answer", 60)
-            if self.child.poll() is not None:
-                raise Failure(f"capd ended with status {self.child.returncode}")
-
-    def write_config(self, text):
-        """Replaces the file as a whole, as an editor would."""
-        with open(self.config + ".new", "wb") as f:
-            f.write(text if isinstance(text, bytes) else text.encode())
-        os.chmod(self.config + ".new", 0o644)
-        os.rename(self.config + ".new", self.config)
-
-    def log(self):
-        return read(self.log_path, "")
+class Client:
+    """What capctl tells about a running capd. Who inherits this has .test, .runtime and log()."""
 
     def ctl(self, *arguments, **options):
         return self.test.capctl("--runtime-directory", self.runtime, *arguments, **options)
@@ -245,6 +215,40 @@ class Daemon:
 
     def wait_state(self, name, *states, timeout=60):
         return self.wait_group(name, lambda g: g["state"] in states, f"{name} to be {' or '.join(states)}", timeout)
+
+
+class Daemon(Client):
+    """A capd of its own: configuration, runtime directory and log in the test's directory."""
+
+    def __init__(self, test, config, *arguments, name="capd", wait=True, env=None, user=None):
+        self.test = test
+        self.directory = os.path.join(test.tmp, name)
+        os.makedirs(self.directory, exist_ok=True)
+        self.config = os.path.join(self.directory, "capd.conf")
+        self.runtime = os.path.join(self.directory, "run")
+        self.log_path = os.path.join(self.directory, "log")
+        self.write_config(config)
+        self.log_file = open(self.log_path, "ab")
+        argv = [CAPD, "-c", self.config, "--runtime-directory", self.runtime, *arguments]
+        self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.log_file, stderr=self.log_file,
+                                      env={**os.environ, **(env or {})}, user=user)
+        self.pid = self.child.pid
+        test.cleanup(self.kill)
+        test.daemons.append(self)
+        if wait:
+            test.wait(lambda: self.child.poll() is not None or self.answers(), "capd to answer", 60)
+            if self.child.poll() is not None:
+                raise Failure(f"capd ended with status {self.child.returncode}")
+
+    def write_config(self, text):
+        """Replaces the file as a whole, as an editor would."""
+        with open(self.config + ".new", "wb") as f:
+            f.write(text if isinstance(text, bytes) else text.encode())
+        os.chmod(self.config + ".new", 0o644)
+        os.rename(self.config + ".new", self.config)
+
+    def log(self):
+        return read(self.log_path, "")
 
     def fronts(self):
         return children(self.pid)
@@ -422,33 +426,41 @@ class Test:
         self.cleanup(lambda: self.run("swapoff", path, check=0))
         return path
 
+    # -- looked at by the runner --
+
+    def evidence(self):
+        """What helps to understand a failure, as lines."""
+        lines = []
+        for daemon in self.daemons:
+            lines += ["log of capd:"] + daemon.log().splitlines()[-25:]
+        return lines
+
+    def leftovers(self, before):
+        """What a test left behind, after ending it: processes, swap, mounts."""
+        found = []
+        # What our processes had started ends with them, a moment later.
+        until = time.monotonic() + 5 * SLOW
+        while children(os.getpid()) and time.monotonic() < until:
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                break
+            time.sleep(0.02)
+        for pid in children(os.getpid()):
+            found.append(f"process {pid} ({read(f'/proc/{pid}/comm', '?').strip()}, state {state(pid)})")
+            try:
+                if state(pid) != "Z":
+                    os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            except OSError:
+                pass
+        found += [f"swap {s}" for s in swaps() if "capd-test-" in s]
+        found += [f"mount {m}" for m in read("/proc/self/mounts").splitlines()
+                  if m not in before and "capd-test-" in m]
+        return found
+
 
 def become_reaper():
     """Orphans of our children come to us, so that they can be seen and ended."""
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def leftovers(before):
-    """What a test left behind, after ending it: processes, swap, mounts."""
-    found = []
-    # What our processes had started ends with them, a moment later.
-    until = time.monotonic() + 5 * SLOW
-    while children(os.getpid()) and time.monotonic() < until:
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            break
-        time.sleep(0.02)
-    for pid in children(os.getpid()):
-        found.append(f"process {pid} ({read(f'/proc/{pid}/comm', '?').strip()}, state {state(pid)})")
-        try:
-            if state(pid) != "Z":
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        except OSError:
-            pass
-    found += [f"swap {s}" for s in swaps() if "capd-test-" in s]
-    found += [f"mount {m}" for m in read("/proc/self/mounts").splitlines()
-              if m not in before and "capd-test-" in m]
-    return found

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""What a guest is made of: the cached image and build chroot of its release, capd built in that chroot, the disk with both.
+
+The cache is ${CAPD_TESTS_CACHE}, else capd-tests under ${XDG_CACHE_HOME}, else under /var/cache. An entry is named after
+the hash of tests/vm/recipe, is never changed once it is there, and goes when nobody has used it for two weeks. Any number
+of runs may share it.
+"""
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+RECIPE = os.path.join(HERE, "recipe")
+RELEASES = {"12": "bookworm", "13": "trixie"}
+UNUSED_SECONDS = 14 * 24 * 3600
+# Where the tests are in a guest.
+GUEST_DIRECTORY = "opt/capd-tests"
+
+
+def cache_directory():
+    return (os.environ.get("CAPD_TESTS_CACHE")
+            or os.path.join(os.environ.get("XDG_CACHE_HOME") or "/var/cache", "capd-tests"))
+
+
+def recipe_key():
+    with open(RECIPE, "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()[:12]
+
+
+class Entry:
+    """One directory of the cache, made if it is not there, and held against removal until close()."""
+
+    def __init__(self, what, release, runner):
+        self.cache = cache_directory()
+        self.prefix = f"{what}-{release}-"
+        self.path = os.path.join(self.cache, self.prefix + recipe_key())
+        os.makedirs(self.cache, exist_ok=True)
+        self.lock = self._locked(self.path)
+        if not os.path.isdir(self.path):
+            self._make(what, release, runner)
+        os.utime(self.path)
+        fcntl.flock(self.lock, fcntl.LOCK_SH)
+        self._forget_others()
+
+    def _locked(self, path, how=fcntl.LOCK_EX):
+        fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, how)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def _make(self, what, release, runner):
+        unfinished = self.path + ".new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            runner([RECIPE, what, RELEASES[release], unfinished], f"make the {what}")
+            os.rename(unfinished, self.path)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _forget_others(self):
+        for name in os.listdir(self.cache):
+            path = os.path.join(self.cache, name)
+            if not name.startswith(self.prefix) or name.endswith(".lock") or path == self.path:
+                continue
+            try:
+                if os.stat(path).st_mtime > time.time() - UNUSED_SECONDS:
+                    continue
+                lock = self._locked(path.removesuffix(".new"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue  # in use, or just gone
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
+
+    def file(self, name):
+        return os.path.join(self.path, name)
+
+    def close(self):
+        os.close(self.lock)
+
+
+# In a mount namespace of its own, so that nothing stays mounted whatever happens.
+BUILD_SCRIPT = r"""
+set -eu
+root=$1 source=$2 build=$3
+mount --bind "$source" "$root/source"
+mount -o remount,bind,ro "$root/source"
+mount --bind "$build" "$root/build"
+mount -t proc proc "$root/proc"
+mount -t tmpfs tmpfs "$root/tmp"
+exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8 sh -euc '
+    again=
+    [ ! -d /build/meson-private ] || again=--reconfigure
+    meson setup $again /build /source -Dbuildtype=release -Dwerror=true
+    meson compile -C /build
+    rm -rf /build/installed
+    DESTDIR=/build/installed meson install -C /build --no-rebuild
+'
+"""
+
+
+def build_capd(release, chroot, directory, runner):
+    """Builds capd for a release as its administrator would, below `directory`. The build directory."""
+    place = hashlib.sha256(ROOT.encode()).hexdigest()[:12]
+    build = os.path.join(directory or cache_directory(), f"vm-{release}-{recipe_key()}" + ("" if directory else f"-{place}"))
+    os.makedirs(build, exist_ok=True)
+    runner(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", BUILD_SCRIPT, "build",
+            chroot.file("root"), ROOT, build], "build capd")
+    return build
+
+
+def _ours(member):
+    """Files in the guest are root's, whoever the developer is."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
+
+
+def _source(member):
+    return None if "__pycache__" in member.name else _ours(member)
+
+
+def write_payload(path, build, settings):
+    """The tar that the guest unpacks over its root directory: capd as installed, the tests, and what to do."""
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.add(os.path.join(build, "installed"), ".", filter=_ours)
+        for folder in ("system", "vm/guest"):
+            tar.add(os.path.join(ROOT, "tests", folder), f"{GUEST_DIRECTORY}/{folder}", filter=_source)
+        tar.add(os.path.join(build, "tests/system/workload"), f"{GUEST_DIRECTORY}/workload", filter=_ours)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as f:
+            json.dump(settings, f)
+            f.flush()
+            os.chmod(f.name, 0o644)
+            tar.add(f.name, f"{GUEST_DIRECTORY}/settings.json", filter=_ours)
