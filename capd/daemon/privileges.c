@@ -153,6 +153,16 @@ void features_print(FILE *f, const struct features *x)
         print_feature(f, "swap", x->swap,
                       x->swap ? "anonymous memory can be paged out"
                               : "only clean file pages can be paged out: add swap");
+        print_feature(f, "cgroup2", x->cgroup2, x->cgroup2 ? "memory of cgroups, and moving tasks" : x->why_cgroup2);
+        print_feature(f, "memory-reclaim", x->memory_reclaim,
+                      x->memory_reclaim ? "paging out whole cgroups, shared pages too" : x->why_memory_reclaim);
+        print_feature(f, "reclaim-swappiness", x->reclaim_swappiness,
+                      x->reclaim_swappiness ? "with a preference for anonymous memory or files" : "Linux 6.11 has it");
+        print_feature(f, "reclaim-anon-only", x->reclaim_anon_only,
+                      x->reclaim_anon_only ? "without taking page cache"
+                                           : "Linux 6.16 has it; page cache is taken first without");
+        print_feature(f, "memory-pressure", x->psi,
+                      x->psi ? "stalls for want of memory are seen" : "boot with psi=1, CONFIG_PSI in the kernel");
         print_feature(f, "exact-rss-counters", x->rss_error_pages_per_counter == 0,
                       x->rss_error_pages_per_counter == 0 ? "RSS needs no allowance"
                                                           : "RSS of this kernel has an error, which is allowed for");

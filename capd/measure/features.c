@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "capd/measure/cgroups.h"
 #include "capd/measure/features.h"
 #include "walk-internal.h"
 
@@ -114,6 +115,48 @@ static void probe_host(const struct sys *sys, struct features *f)
 
                 f->swap = n > 0 && parse_swaps(buf, (size_t)n) > 0;
         }
+}
+
+/*
+ * To reclaim nothing is harmless and proves everything: the kernel reads the options before it looks at the amount. It refuses those it does not know
+ * with EINVAL: memory_reclaim() in mm/memcontrol.c up to 6.10 takes nothing behind the number, up to 6.15 no "max";
+ * user_proactive_reclaim() in mm/vmscan.c since. The file is in every cgroup, the root's too.
+ */
+static void probe_reclaim(const struct sys *sys, struct features *f, const struct cgroup2 *c)
+{
+        int r = sys_write_file_at(sys, c->fd, "memory.reclaim", "0");
+
+        if (r < 0) {
+                why(f->why_memory_reclaim, "memory of cgroups cannot be reclaimed", r,
+                    r == -ENOENT ? "memory.reclaim needs Linux 5.19" : "run as root, with a writable /sys/fs/cgroup");
+                return;
+        }
+        f->memory_reclaim = true;
+        f->reclaim_swappiness = sys_write_file_at(sys, c->fd, "memory.reclaim", "0 swappiness=60") == 0;
+        f->reclaim_anon_only = sys_write_file_at(sys, c->fd, "memory.reclaim", "0 swappiness=max") == 0;
+}
+
+static void probe_cgroups(const struct sys *sys, struct features *f)
+{
+        struct cgroup2 c = CGROUP2_CLOSED;
+        char buf[1024];
+        int r = cgroup2_open(sys, &c);
+
+        f->psi = read_small(sys, "proc/pressure/memory", buf, sizeof(buf)) > 0;
+        if (r == -ENOENT)
+                why(f->why_cgroup2, "cgroup v2 is not mounted", 0, "boot with systemd.unified_cgroup_hierarchy=1");
+        else if (r == -EOPNOTSUPP)
+                why(f->why_cgroup2, "cgroup v2 has no memory controller", 0,
+                    "boot without cgroup v1 (systemd.unified_cgroup_hierarchy=1) and without cgroup_disable=memory");
+        else if (r < 0)
+                why(f->why_cgroup2, "cgroup v2 cannot be used", r, "run as root, with /sys/fs/cgroup mounted");
+        if (r < 0) {
+                why(f->why_memory_reclaim, "memory of cgroups cannot be reclaimed", 0, "see cgroup2");
+                return;
+        }
+        f->cgroup2 = true;
+        probe_reclaim(sys, f, &c);
+        cgroup2_close(&c);
 }
 
 /* One word of a file of 64 bit words. 0, -ENODATA at its end, or a negative errno. */
@@ -390,6 +433,7 @@ int features_probe(const struct sys *sys, uid_t probe_uid, gid_t probe_gid, stru
         probe_version(sys, &f);
         probe_counters(sys, &f);
         probe_host(sys, &f);
+        probe_cgroups(sys, &f);
         r = probe_own_pages(sys, &f);
         if (r < 0)
                 return r;

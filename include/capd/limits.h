@@ -49,6 +49,10 @@
 #define LIMIT_CGROUP_BYTES  4096U
 /* A PidFile= is a number and white space. */
 #define LIMIT_PIDFILE_BYTES 64U
+/* /proc/self/mountinfo is read so far: some 20,000 mounts, of which that of cgroupfs is among the first. */
+#define LIMIT_MOUNTINFO_BYTES (4U * 1024 * 1024)
+/* Path of a mount of cgroupfs. The usual one has 14 characters. */
+#define LIMIT_CGROUP_MOUNT_BYTES 256U
 /* Text of one line of /proc/PID/maps: an address range, flags and a path, which may be escaped fourfold. */
 #define LIMIT_MAPS_LINE_BYTES 17000U
 

@@ -21,6 +21,11 @@ struct features {
         bool huge_zero_known; /* the huge zero page can be told apart (needs kpageflags) */
         bool ksm_active; /* /sys/kernel/mm/ksm/run is 1, or pages are merged: RSS of one process may count a frame twice */
         bool swap;       /* any swap area is active now */
+        bool cgroup2;    /* a cgroup v2 hierarchy is mounted and has the memory controller */
+        bool memory_reclaim;     /* its memory.reclaim can be written (Linux 5.19) */
+        bool reclaim_swappiness; /* which takes "swappiness=0" to 200 (Linux 6.11) */
+        bool reclaim_anon_only;  /* and "swappiness=max": anonymous memory only (Linux 6.16) */
+        bool psi;                /* /proc/pressure/memory answers */
         uint64_t page_size;
         uint64_t zero_frame; /* frame of the zero page; UINT64_MAX unknown */
         /* Error of one RSS counter as statm shows it, in pages: per-CPU batches on Linux 6.2 to 6.15 (lib/percpu_counter.c:
@@ -29,7 +34,7 @@ struct features {
         bool rss_error_per_thread;
         /* why a feature is missing, one line each naming what to do; "" where it is there */
         char why_frames[160], why_kpageflags[160], why_kpagecount[160], why_kcmp[160], why_ptrace[160],
-                        why_process_madvise[160], why_foreign_files[160];
+                        why_process_madvise[160], why_foreign_files[160], why_cgroup2[160], why_memory_reclaim[160];
 };
 
 /*
