@@ -15,6 +15,8 @@ void decide_settings_from(const struct policy *p, const struct policy_section *s
                         .reclaim_rate = s->reclaim_rate,
                         .pressure_threshold = s->pressure_threshold == THRESHOLD_INHERIT ? p->daemon.pressure_threshold
                                                                                          : s->pressure_threshold,
+                        .last_resort = s->last_resort,
+                        .last_resort_after = s->last_resort_after,
         };
 }
 

@@ -127,6 +127,12 @@ int engine_start(struct engine *e, struct policy *policy, int listen_fd, uid_t f
         int r;
 
         e->started_at = e->sys.ops->now(&e->sys);
+        e->means = (struct decide_means){
+                        .no_madvise = e->features.process_madvise ? NULL : e->features.why_process_madvise,
+                        .no_damon = "DAMON is not used by this version",
+                        .no_reclaim = "memory.reclaim is not used by this version",
+                        .private_counts = e->features.kpagecount,
+        };
         e->next_tick = USEC_INFINITY;
         r = host_memory_read(&e->sys, &e->host);
         if (r < 0) {

@@ -103,6 +103,7 @@ struct quarantine {
 struct engine {
         struct sys sys;
         struct features features;
+        struct decide_means means;
         struct policy *policy;
         const char *config_file;
         bool dry_run;

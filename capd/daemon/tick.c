@@ -132,7 +132,7 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
                                 .resident_after = g->resident_after,
                                 .forced = g->forced,
                                 .can_count = e->features.pagemap_frames,
-                                .cannot_act = e->features.process_madvise ? NULL : e->features.why_process_madvise,
+                                .means = &e->means,
                 };
 
                 if (g->busy || g->doomed)

@@ -64,7 +64,7 @@ struct wire_command {
 struct wire_group {
         char name[LIMIT_GROUP_NAME_BYTES];
         char description[LIMIT_DESCRIPTION_BYTES];
-        char reason[256]; /* why it is in its state, one sentence */
+        char reason[384]; /* why it is in its state, one sentence */
         char action[16];  /* observe, pageout, move */
         uint32_t state;   /* enum group_state */
         bool has_cap;

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "capd/policy/policy.h"
+#include "capd/policy/strategy.h"
 #include "capd/sample.h"
 
 /* A group's settings as they apply now: its section's, with percentages resolved and a temporary cap applied. Bytes. */
@@ -24,6 +25,8 @@ struct decide_settings {
         enum action action;
         uint64_t reclaim_rate;       /* bytes a second, 0 unlimited */
         uint32_t pressure_threshold; /* basis points of host memory in use; 0 always */
+        enum last_resort last_resort;
+        usec_t last_resort_after;
         bool paused;
         bool dry_run;
 };
@@ -43,7 +46,7 @@ struct decide_budget {
 struct decide_memory {
         enum group_state state;
         usec_t state_since;
-        char reason[256];
+        char reason[384];
 
         /* growth */
         usec_t grown_at;
@@ -51,9 +54,23 @@ struct decide_memory {
         double trend;        /* bytes a second, smoothed */
 
         /* back-off after acts that did not help */
-        unsigned failures;    /* in a row */
-        usec_t retry_at;      /* not acted on before; 0 free */
-        uint64_t working_set; /* inferred when thrashing, 0 unknown */
+        unsigned failures;     /* in a row */
+        usec_t retry_at;       /* not acted on before; 0 free */
+        uint64_t working_set;  /* inferred when thrashing, 0 unknown */
+        usec_t under_since;    /* under its cap; 0 it is not */
+        usec_t hopeless_since; /* unenforceable or thrashing, retries included; 0 it is not. For LastResort= */
+        bool tried_idle;       /* the one retry that idleness earns was made */
+
+        /* strategy */
+        struct strategy_choice choice; /* of the last act, or why there was none */
+        unsigned useless;              /* 1 << enum strategy, until the back-off is over */
+        bool private_asked;            /* the last count was to tell who else maps the shared pages */
+
+        /* the governor's view of the last act */
+        struct group_pressure base; /* when it was asked for */
+        uint64_t came_back_bytes;   /* of what it unmapped, by the kernel's counters; SIZE_UNKNOWN not known */
+        uint32_t stalled; /* basis points of the time since, in which some task waited for memory; UINT32_MAX unknown */
+        bool return_judged;
 
         /* ReclaimRate= */
         double tokens; /* bytes that may be paged out now */
@@ -68,6 +85,13 @@ struct decide_memory {
         bool had_swap;
 };
 
+/* What this host offers for bringing groups down. Each text is NULL where the means is usable, else why it is not. */
+struct decide_means {
+        const char *no_madvise, *no_damon, *no_reclaim;
+        bool reclaim_anon_only, reclaim_swappiness; /* see strategy.h */
+        bool private_counts;                        /* it can be told who else maps a page */
+};
+
 /* What is known of the group now. */
 struct decide_facts {
         const struct group_sample *sample;
@@ -76,14 +100,20 @@ struct decide_facts {
         uint64_t resident_after;
         bool forced;    /* capctl enforce: whatever back-off and the threshold say, and down to the low watermark */
         bool can_count; /* page frames can be seen */
-        const char *cannot_act; /* NULL, or why acting is impossible on this host */
+        const struct decide_means *means;
+        const struct group_cgroups *cgroups;   /* NULL: not looked at */
+        const struct group_pressure *pressure; /* NULL: not looked at */
+        usec_t idle_for;                       /* none of its processes has used the CPU for so long */
 };
 
 struct decide_verdict {
-        bool count;       /* count exactly, now */
-        bool act;         /* page out */
+        bool count;         /* count exactly, now */
+        bool private_count; /* and by whom else its pages are mapped, and which are its own alone */
+        bool act;           /* page out, by `strategy` */
+        struct strategy_choice choice;
         uint64_t goal;    /* bytes to bring down */
         bool swap;        /* anonymous memory can go */
+        bool kill;        /* LastResort=kill: its time has come */
         usec_t next_look; /* at the latest */
         bool state_changed;
 };
@@ -95,6 +125,13 @@ struct decide_verdict {
 void decide(const struct policy_daemon *daemon, const struct decide_settings *settings,
             const struct decide_facts *facts, const struct host_memory *host, usec_t now, struct decide_budget *budget,
             struct decide_memory *memory, struct decide_verdict *ret);
+
+/*
+ * How the group would be brought down by `goal` bytes, for showing it: the same judgement as decide() makes. Whether who else
+ * maps its pages is known is seen from the sample.
+ */
+void decide_strategy(const struct decide_facts *facts, bool swap, unsigned useless, uint64_t goal,
+                     struct strategy_choice *ret);
 
 /*
  * What to show of a sample: the last exact count, unless the cheap bounds of a later look prove it outdated, and then the

@@ -126,7 +126,7 @@ static void what_forbids_acting_is_said(void **state)
                         {true, false, ACTION_PAGEOUT, NULL, 0, STATE_PAUSED, "but paused"},
                         {false, true, ACTION_PAGEOUT, NULL, 0, STATE_OBSERVED, "--dry-run"},
                         {false, false, ACTION_OBSERVE, NULL, 0, STATE_OBSERVED, "Action=observe"},
-                        {false, false, ACTION_MOVE, NULL, 0, STATE_UNENFORCEABLE, "Action=move"},
+                        {false, false, ACTION_MOVE, NULL, 0, STATE_ENFORCING, "260M resident"},
                         {false, false, ACTION_PAGEOUT, "no right to", 0, STATE_UNENFORCEABLE, "no right to"},
                         {false, false, ACTION_PAGEOUT, NULL, 8000, STATE_OVER, "PressureThreshold=80%"},
                         {false, false, ACTION_PAGEOUT, NULL, 4000, STATE_ENFORCING, "260M resident"},
@@ -140,7 +140,7 @@ static void what_forbids_acting_is_said(void **state)
                 w.settings.dry_run = cases[i].dry_run;
                 w.settings.action = cases[i].action;
                 w.settings.pressure_threshold = cases[i].threshold;
-                w.facts.cannot_act = cases[i].cannot_act;
+                w.means.no_madvise = cases[i].cannot_act;
                 set_bounds(&w, 0, 300 * MIB);
                 set_count(&w, 260 * MIB);
                 judge(&w);

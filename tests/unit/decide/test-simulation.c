@@ -20,6 +20,7 @@ struct world {
         struct group_sample sample;
         struct act_result act;
         struct decide_facts facts;
+        struct decide_means means;
         struct host_memory host;
         struct decide_budget budget;
         struct decide_memory memory;
@@ -44,8 +45,10 @@ static void world_init(struct world *w, uint64_t total, uint64_t hot, uint64_t c
         w->host = (struct host_memory){.total = 16 * GIB, .swap_total = 8 * GIB, .swap_free = 8 * GIB};
         w->facts = (struct decide_facts){.sample = &w->sample,
                                          .can_count = true,
+                                         .means = &w->means,
                                          .resident_before = SIZE_UNKNOWN,
                                          .resident_after = SIZE_UNKNOWN};
+        w->means = (struct decide_means){.no_damon = "none", .no_reclaim = "none"};
         w->total = total;
         w->hot = w->hot_in = hot;
         w->cold_in = total - hot;

@@ -25,6 +25,7 @@ struct world {
         struct decide_budget budget;
         struct decide_memory memory;
         struct decide_verdict verdict;
+        struct decide_means means;
         usec_t now;
 };
 
@@ -47,7 +48,11 @@ static inline void world_init(struct world *w)
         w->facts = (struct decide_facts){.sample = &w->sample,
                                          .resident_before = SIZE_UNKNOWN,
                                          .resident_after = SIZE_UNKNOWN,
-                                         .can_count = true};
+                                         .can_count = true,
+                                         .means = &w->means};
+        w->means = (struct decide_means){.no_damon = "DAMON: none here",
+                                         .no_reclaim = "memory.reclaim: none here",
+                                         .private_counts = true};
         w->sample = (struct group_sample){.processes = 1, .address_spaces = 1};
 }
 

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+/* decide(): the choice of a means, thrashing by the kernel's counters, and the last resort. */
+#include "world.h"
+
+#define SECOND USEC_PER_SEC
+
+/* A fork family of 300 MiB under a cap of 200, on a host with DAMON. */
+static void family_init(struct world *w)
+{
+        world_init(w);
+        w->means.no_damon = NULL;
+        set_bounds(w, 0, 3000 * MIB);
+        set_count(w, 300 * MIB);
+        w->sample.exclusive = w->sample.exclusive_anon = MIB;
+}
+
+static void know_sharing(struct world *w)
+{
+        w->sample.counted_at++;
+        w->sample.have_private = true;
+        w->sample.private_bytes = w->sample.resident;
+        w->sample.shared_bytes = 0;
+        w->sample.inside = w->sample.resident - w->sample.exclusive;
+        w->sample.inside_swap = w->sample.inside - 20 * MIB;
+}
+
+static void who_shares_is_counted_before_the_choice(void **state)
+{
+        struct world w;
+
+        family_init(&w);
+        judge(&w);
+        assert_true(w.verdict.count);
+        assert_true(w.verdict.private_count);
+        assert_false(w.verdict.act);
+        assert_state(&w, STATE_ENFORCING);
+        know_sharing(&w);
+        judge(&w);
+        assert_true(w.verdict.act);
+        assert_int_equal(w.verdict.choice.strategy, STRATEGY_DAMON);
+        assert_int_equal(w.verdict.goal, 110 * MIB);
+}
+
+static void a_count_that_cannot_tell_is_asked_for_once(void **state)
+{
+        struct world w;
+
+        family_init(&w);
+        judge(&w);
+        assert_true(w.verdict.private_count);
+        w.sample.counted_at++; /* without have_private */
+        judge(&w);
+        assert_false(w.verdict.private_count);
+        assert_true(w.verdict.act); /* the one MiB that is exclusive */
+        assert_int_equal(w.verdict.choice.strategy, STRATEGY_MADVISE);
+}
+
+static void it_is_not_counted_where_nothing_hangs_on_it(void **state)
+{
+        struct world w;
+
+        family_init(&w);
+        w.means.no_damon = "none";
+        judge(&w);
+        assert_false(w.verdict.private_count);
+        world_init(&w); /* all exclusive */
+        w.means.no_damon = NULL;
+        set_bounds(&w, 0, 300 * MIB);
+        set_count(&w, 300 * MIB);
+        judge(&w);
+        assert_true(w.verdict.act);
+        assert_int_equal(w.verdict.choice.strategy, STRATEGY_MADVISE);
+}
+
+static void a_means_that_did_not_help_gives_way_to_the_next(void **state)
+{
+        struct group_cgroups cgroups = {.at = 1,
+                                        .owned = 1,
+                                        .anon = 300 * MIB,
+                                        .file_mapped = 0,
+                                        .shmem = 0,
+                                        .unmapped_cache = 400 * MIB};
+        struct world w;
+
+        family_init(&w);
+        w.means.no_reclaim = NULL;
+        w.facts.cgroups = &cgroups;
+        know_sharing(&w);
+        judge(&w);
+        assert_int_equal(w.verdict.choice.strategy, STRATEGY_DAMON);
+        after_act(&w, 300 * MIB, 300 * MIB, 0, 0);
+        w.sample.exclusive = w.sample.exclusive_anon = MIB;
+        know_sharing(&w);
+        judge(&w);
+        assert_int_equal(w.memory.failures, 0);
+        assert_true(w.verdict.act);
+        assert_int_equal(w.verdict.choice.strategy, STRATEGY_RECLAIM);
+        assert_int_equal(w.verdict.choice.cache_at_risk, 110 * MIB);
+}
+
+/* One act that is done well, then the group is over its cap again `later`, with what the counters say of it. */
+static void act_and_return(struct world *w, struct group_pressure *p, uint64_t refaults, uint64_t faults,
+                           usec_t stalled)
+{
+        after_act(w, 300 * MIB, 190 * MIB, 110 * MIB, 0);
+        w->now += 6 * SECOND;
+        p->at = w->now;
+        if (p->refaults != SIZE_UNKNOWN)
+                p->refaults += refaults;
+        p->major_faults += faults;
+        p->stalled += stalled;
+        set_bounds(w, 0, 400 * MIB);
+        set_count(w, 300 * MIB);
+        judge(w);
+}
+
+static void pressure_init(struct world *w, struct group_pressure *p)
+{
+        world_init(w);
+        *p = (struct group_pressure){.at = T0, .refaults = 5 * GIB, .major_faults = 1000, .swap_in = GIB};
+        w->facts.pressure = p;
+        set_bounds(w, 0, 400 * MIB);
+        set_count(w, 300 * MIB);
+        judge(w);
+        assert_true(w->verdict.act);
+}
+
+static void refaults_that_the_kernel_counts_are_thrashing(void **state)
+{
+        struct group_pressure p;
+        struct world w;
+        usec_t since;
+
+        pressure_init(&w, &p);
+        act_and_return(&w, &p, 100 * MIB, 0, 0);
+        assert_state(&w, STATE_ENFORCING);
+        assert_true(w.verdict.act);
+        act_and_return(&w, &p, 100 * MIB, 0, 0);
+        assert_state(&w, STATE_THRASHING);
+        assert_false(w.verdict.act);
+        assert_int_equal(w.memory.working_set, 300 * MIB);
+        assert_true(w.memory.retry_at >= w.now + 10 * SECOND);
+        /* the retry and what comes of it is no news */
+        since = w.memory.state_since;
+        for (int i = 0; i < 5; i++) {
+                w.now = w.memory.retry_at + 1;
+                p.at = w.now;
+                set_bounds(&w, 0, 400 * MIB);
+                set_count(&w, 300 * MIB);
+                judge(&w);
+                assert_true(w.verdict.act);
+                act_and_return(&w, &p, 100 * MIB, 0, 0);
+                assert_state(&w, STATE_THRASHING);
+                assert_int_equal(w.memory.state_since, since);
+        }
+        assert_true(w.memory.retry_at - w.now >= 160 * SECOND);
+}
+
+static void major_faults_are_thrashing_too(void **state)
+{
+        struct group_pressure p;
+        struct world w;
+
+        pressure_init(&w, &p);
+        p.refaults = SIZE_UNKNOWN;
+        w.memory.base.refaults = SIZE_UNKNOWN;
+        for (int i = 0; i < 2; i++) {
+                p.swap_in += 120 * MIB;
+                act_and_return(&w, &p, 0, 100 * MIB / 4096 / 8, 0); /* read ahead by eight */
+        }
+        assert_state(&w, STATE_THRASHING);
+}
+
+static void faults_of_others_are_not(void **state)
+{
+        struct group_pressure p;
+        struct world w;
+
+        pressure_init(&w, &p);
+        p.refaults = SIZE_UNKNOWN;
+        w.memory.base.refaults = SIZE_UNKNOWN;
+        for (int i = 0; i < 4; i++) {
+                p.swap_in += GIB; /* somebody on the host */
+                act_and_return(&w, &p, 0, 100, 0);
+                assert_state(&w, STATE_ENFORCING);
+        }
+}
+
+static void a_stalled_group_needs_less_proof(void **state)
+{
+        struct group_pressure p;
+        struct world w;
+
+        pressure_init(&w, &p);
+        for (int i = 0; i < 2; i++)
+                act_and_return(&w, &p, 20 * MIB, 0, 8 * SECOND);
+        assert_state(&w, STATE_THRASHING);
+        assert_true(w.memory.stalled > 5000);
+
+        pressure_init(&w, &p); /* but not by what the whole host waits for */
+        p.stalled_host = w.memory.base.stalled_host = true;
+        for (int i = 0; i < 2; i++)
+                act_and_return(&w, &p, 20 * MIB, 0, 8 * SECOND);
+        assert_state(&w, STATE_ENFORCING);
+}
+
+static void growth_is_not_thrashing(void **state)
+{
+        struct group_pressure p;
+        struct world w;
+
+        pressure_init(&w, &p);
+        for (int i = 0; i < 5; i++) {
+                act_and_return(&w, &p, MIB, 10, 0);
+                assert_state(&w, STATE_ENFORCING);
+        }
+}
+
+static void idleness_earns_one_early_retry(void **state)
+{
+        struct group_pressure p;
+        struct world w;
+        usec_t retry;
+
+        pressure_init(&w, &p);
+        for (int i = 0; i < 2; i++)
+                act_and_return(&w, &p, 100 * MIB, 0, 0);
+        assert_state(&w, STATE_THRASHING);
+        retry = w.memory.retry_at;
+        w.now += SECOND;
+        w.facts.idle_for = 31 * SECOND;
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 300 * MIB);
+        judge(&w);
+        assert_true(w.verdict.act);
+        assert_true(w.now < retry);
+        act_and_return(&w, &p, 100 * MIB, 0, 0); /* in vain */
+        assert_false(w.verdict.act);
+        w.now += SECOND;
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 300 * MIB);
+        judge(&w);
+        assert_false(w.verdict.act);
+}
+
+static void thrashing_ends_with_a_real_stay_under_the_cap(void **state)
+{
+        struct group_pressure p;
+        struct world w;
+
+        pressure_init(&w, &p);
+        for (int i = 0; i < 2; i++)
+                act_and_return(&w, &p, 100 * MIB, 0, 0);
+        assert_state(&w, STATE_THRASHING);
+        w.now += SECOND;
+        set_bounds(&w, 0, 150 * MIB);
+        judge(&w);
+        assert_state(&w, STATE_THRASHING); /* for the moment */
+        w.now += 11 * SECOND;
+        set_bounds(&w, 0, 150 * MIB);
+        judge(&w);
+        assert_state(&w, STATE_OK);
+        assert_int_equal(w.memory.failures, 0);
+        assert_int_equal(w.memory.working_set, 0);
+}
+
+/* -- LastResort= -- */
+
+static void hopeless_init(struct world *w)
+{
+        world_init(w);
+        w->settings.last_resort = LAST_RESORT_KILL;
+        w->settings.last_resort_after = 30 * SECOND;
+        w->host.swap_free = w->host.swap_total = 0;
+        set_bounds(w, 0, 400 * MIB);
+        set_count(w, 300 * MIB);
+        w->sample.file = 0;
+        w->sample.anon = w->sample.exclusive_anon = 300 * MIB;
+        judge(w);
+        assert_state(w, STATE_UNENFORCEABLE);
+        assert_false(w->verdict.kill);
+}
+
+static void the_last_resort_waits_its_time_and_for_a_fresh_count(void **state)
+{
+        struct world w;
+
+        hopeless_init(&w);
+        w.now += 29 * SECOND;
+        set_bounds(&w, 250 * MIB, 400 * MIB);
+        judge(&w);
+        assert_false(w.verdict.kill);
+        assert_int_equal(w.verdict.next_look, T0 + 30 * SECOND);
+        w.now += SECOND;
+        set_bounds(&w, 250 * MIB, 400 * MIB);
+        judge(&w);
+        assert_false(w.verdict.kill);
+        assert_true(w.verdict.count);
+        set_count(&w, 300 * MIB);
+        w.sample.anon = w.sample.exclusive_anon = 300 * MIB;
+        judge(&w);
+        assert_true(w.verdict.kill);
+        w.now += SECOND; /* the next one has its time, too */
+        set_bounds(&w, 250 * MIB, 400 * MIB);
+        judge(&w);
+        assert_false(w.verdict.kill);
+}
+
+static void nobody_is_killed_without_need(void **state)
+{
+        struct world w;
+
+        for (int i = 0; i < 5; i++) {
+                hopeless_init(&w);
+                w.now += 31 * SECOND;
+                switch (i) {
+                case 0:
+                        w.settings.last_resort = LAST_RESORT_NONE;
+                        break;
+                case 1:
+                        w.settings.paused = true;
+                        break;
+                case 2:
+                        w.settings.dry_run = true;
+                        break;
+                case 3:
+                        w.settings.action = ACTION_OBSERVE;
+                        break;
+                case 4:
+                        w.settings.pressure_threshold = 9000;
+                        break;
+                }
+                set_bounds(&w, 250 * MIB, 400 * MIB);
+                set_count(&w, 300 * MIB);
+                judge(&w);
+                assert_false(w.verdict.kill);
+        }
+        hopeless_init(&w); /* and not by a moment under the cap in between */
+        w.now += 20 * SECOND;
+        set_bounds(&w, 0, 150 * MIB);
+        judge(&w);
+        assert_state(&w, STATE_OK);
+        w.now += 11 * SECOND;
+        set_bounds(&w, 250 * MIB, 400 * MIB);
+        set_count(&w, 300 * MIB);
+        judge(&w);
+        assert_false(w.verdict.kill);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                        cmocka_unit_test(who_shares_is_counted_before_the_choice),
+                        cmocka_unit_test(a_count_that_cannot_tell_is_asked_for_once),
+                        cmocka_unit_test(it_is_not_counted_where_nothing_hangs_on_it),
+                        cmocka_unit_test(a_means_that_did_not_help_gives_way_to_the_next),
+                        cmocka_unit_test(refaults_that_the_kernel_counts_are_thrashing),
+                        cmocka_unit_test(major_faults_are_thrashing_too),
+                        cmocka_unit_test(faults_of_others_are_not),
+                        cmocka_unit_test(a_stalled_group_needs_less_proof),
+                        cmocka_unit_test(growth_is_not_thrashing),
+                        cmocka_unit_test(idleness_earns_one_early_retry),
+                        cmocka_unit_test(thrashing_ends_with_a_real_stay_under_the_cap),
+                        cmocka_unit_test(the_last_resort_waits_its_time_and_for_a_fresh_count),
+                        cmocka_unit_test(nobody_is_killed_without_need),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
