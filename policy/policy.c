@@ -82,7 +82,5 @@ void policy_notes(const struct policy *p, char *buf, size_t size)
 
                 if (s->action == ACTION_MOVE)
                         note(buf, size, "group %s: Action=move is not carried out in this version", s->name);
-                if (s->last_resort != LAST_RESORT_NONE)
-                        note(buf, size, "group %s: LastResort= has no effect in this version", s->name);
         }
 }

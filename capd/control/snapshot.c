@@ -66,7 +66,8 @@ int snapshot_clean_group(struct wire_group *g)
         struct group_sample *s = &g->sample;
 
         if (!CLEAN_TEXT(g->name) || !CLEAN_TEXT(g->description) || !CLEAN_TEXT(g->reason) || !CLEAN_TEXT(g->action) ||
-            g->name[0] == '\0' || g->state >= _STATE_MAX || (unsigned)s->quality >= _QUALITY_MAX)
+            !CLEAN_TEXT(g->strategy) || !CLEAN_TEXT(g->strategy_reason) || g->name[0] == '\0' ||
+            g->state >= _STATE_MAX || (unsigned)s->quality >= _QUALITY_MAX)
                 return -EBADMSG;
         if (!g->has_cap)
                 g->cap = g->configured_cap = g->low_watermark = SIZE_UNKNOWN;

@@ -66,6 +66,10 @@ const struct column group_columns[] = {
                 {"UNMAPPED", "unmapped_total", "of that, unmapped afterwards", COLUMN_SIZE, G(unmapped_total), N},
                 {"FREED", "freed_total", "of that, given back to the host", COLUMN_SIZE, G(freed_total), N},
                 {"REFAULTED", "refaulted_total", "of that, back again", COLUMN_SIZE, G(refaulted_total), N},
+                {"STRATEGY", "strategy", "by which means it is paged out, or none", COLUMN_TEXT, G(strategy), J | N},
+                {"WORKING-SET", "working_set", "what a thrashing group works with, inferred", COLUMN_SIZE,
+                 G(working_set), J | N},
+                {"KILLS", "kills", "members killed by LastResort=", COLUMN_U32, G(kills), N},
                 {0},
 };
 
@@ -81,6 +85,8 @@ const struct column act_columns[] = {
                 {"LAST-REFAULTED", "last_refaulted", "", COLUMN_SIZE, G(last_act.refaulted), 0},
                 {"RESIDENT-BEFORE", "resident_before", "", COLUMN_SIZE, G(resident_before), 0},
                 {"RESIDENT-AFTER", "resident_after", "", COLUMN_SIZE, G(resident_after), 0},
+                {"STRATEGY-REASON", "strategy_reason", "", COLUMN_TEXT, G(strategy_reason), 0},
+                {"CAME-BACK", "came_back", "", COLUMN_SIZE, G(came_back), 0},
                 {"LEFT-SHARED", "left_shared", "", COLUMN_SIZE, G(last_act.left_shared), 0},
                 {"LEFT-LOCKED", "left_locked", "", COLUMN_SIZE, G(last_act.left_locked), 0},
                 {"LEFT-DIRTY", "left_dirty", "", COLUMN_SIZE, G(last_act.left_dirty), 0},

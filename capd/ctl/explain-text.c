@@ -227,6 +227,12 @@ static void last_act(FILE *f, const struct wire_group *g, usec_t now)
                 term(f, ' ', r->unmapped - r->freed,
                      "cached: of that, still in the swap or page cache, the host's to take");
         term(f, ' ', r->refaulted, "refaulted: paged out by the act before and back again");
+        if (g->came_back != SIZE_UNKNOWN)
+                term(f, ' ', g->came_back,
+                     "came back: read in again since the last act began, by the kernel's counters");
+        if (g->stalled != UINT32_MAX)
+                fprintf(f, "   in %" PRIu32 "%% of the time since then some task waited for memory\n",
+                        g->stalled / 100);
         if (g->resident_before != SIZE_UNKNOWN && g->resident_after != SIZE_UNKNOWN)
                 fprintf(f, "   resident went from %s to %s\n", format_size(a, g->resident_before),
                         format_size(b, g->resident_after));
@@ -246,6 +252,13 @@ static void enforcement(FILE *f, const struct wire_group *g, bool dry_run, usec_
         caps(f, g, now);
         fprintf(f, "action   %s%s%s\n", g->action, dry_run ? ", but capd is in a dry run and does not act" : "",
                 g->paused ? ", paused: 'capctl resume' goes on" : "");
+        if (g->strategy[0])
+                fprintf(f, "means    %s: %s\n", g->strategy, g->strategy_reason);
+        if (g->working_set > 0 && g->working_set != SIZE_UNKNOWN)
+                fprintf(f, "working set about %s, by what comes back: a cap below it costs speed\n",
+                        format_size(t, g->working_set));
+        if (g->kills > 0)
+                fprintf(f, "killed   %" PRIu32 " of its processes, by LastResort=kill\n", g->kills);
         if (g->retry_at > now)
                 fprintf(f, "back-off not tried again for %s; 'capctl enforce' does it now\n",
                         format_time(t, (g->retry_at - now + USEC_PER_SEC - 1) / USEC_PER_SEC * USEC_PER_SEC));

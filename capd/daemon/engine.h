@@ -55,6 +55,7 @@ struct group {
 
         struct pageout_cursor cursor;
         struct pageout_trace *trace;
+        unsigned kills;
         uint64_t acts;
         uint64_t attempted_total, unmapped_total, freed_total, refaulted_total;
         struct act_result last_act;
@@ -179,14 +180,21 @@ int user_names_ask(struct engine *e); /* if names are wanted and none are being 
 void hooks_run(struct engine *e, struct group *g); /* the group's state has changed */
 void hooks_done(struct engine *e);
 
-/* jobs.c: counts and acts on the pool */
+/* counts.c */
 int engine_count(struct engine *e, struct group **groups, size_t n);
-int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict);
-int engine_read_cmdlines(struct engine *e);
+/* One group alone: after_act completes the record of its last act; flags are enum count_flags. */
+int engine_count_one(struct engine *e, struct group *g, unsigned flags, bool after_act);
 /* A count of these groups; `now` decides who is in quarantine and left out. NULL: out of memory. */
 struct count *engine_make_count(struct engine *e, struct group **groups, size_t n, unsigned flags, usec_t now);
 /* A group's result with so many members left out. */
 void count_take_result(const struct count *count, uint32_t group, uint32_t left_out, struct group_sample *ret);
+
+/* acts.c */
+int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict);
+void engine_kill(struct engine *e, struct group *g); /* LastResort=kill: the largest of its members */
+
+/* cmdlines.c */
+int engine_read_cmdlines(struct engine *e);
 
 /* explain.c */
 void engine_explain(struct engine *e, const struct wire_command *c);

@@ -61,6 +61,10 @@ void publish_group(struct engine *e, const struct group *g, struct wire_group *r
                         .last_act = g->last_act,
                         .resident_before = g->resident_before,
                         .resident_after = g->resident_after,
+                        .working_set = g->memory.working_set > 0 ? g->memory.working_set : SIZE_UNKNOWN,
+                        .came_back = g->acts > 0 ? g->memory.came_back_bytes : SIZE_UNKNOWN,
+                        .stalled = g->acts > 0 ? g->memory.stalled : UINT32_MAX,
+                        .kills = g->kills,
         };
         decide_presentable(&g->sample, &ret->sample);
         text_copy(ret->name, sizeof(ret->name), g->name);
@@ -68,6 +72,10 @@ void publish_group(struct engine *e, const struct group *g, struct wire_group *r
                 text_escape(ret->description, sizeof(ret->description), s->description, strlen(s->description));
         text_escape(ret->reason, sizeof(ret->reason), g->memory.reason, strlen(g->memory.reason));
         text_copy(ret->action, sizeof(ret->action), action_to_string(s->action));
+        if (g->memory.choice.reason[0]) {
+                text_copy(ret->strategy, sizeof(ret->strategy), strategy_to_string(g->memory.choice.strategy));
+                text_copy(ret->strategy_reason, sizeof(ret->strategy_reason), g->memory.choice.reason);
+        }
 }
 
 static void add_warning(char *buf, size_t size, const char *text)

@@ -144,6 +144,8 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
                 }
                 g->next_look = verdict.next_look;
                 next = MIN(next, verdict.next_look);
+                if (verdict.kill)
+                        engine_kill(e, g);
                 if (verdict.act) {
                         g->forced = false;
                         if (engine_act(e, g, &verdict) < 0)

@@ -90,7 +90,13 @@
         X(LastActStuck, U32, last_act.stuck)                                                                           \
         X(LastActErrno, INT, last_act.error)                                                                           \
         X(ResidentBefore, SIZE, resident_before)                                                                       \
-        X(ResidentAfter, SIZE, resident_after)
+        X(ResidentAfter, SIZE, resident_after)                                                                         \
+        X(Strategy, TEXT, strategy)                                                                                    \
+        X(StrategyReason, TEXT, strategy_reason)                                                                       \
+        X(WorkingSet, SIZE, working_set)                                                                               \
+        X(CameBack, SIZE, came_back)                                                                                   \
+        X(StalledBasisPoints, U32, stalled)                                                                            \
+        X(Kills, U32, kills)
 
 /* struct wire_snapshot: org.capd1.Manager, beside what is computed when asked (manager.c) */
 #define BUS_MANAGER_FIGURES(X)                                                                                         \

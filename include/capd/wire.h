@@ -89,6 +89,14 @@ struct wire_group {
         uint64_t attempted_total, unmapped_total, freed_total, refaulted_total;
         struct act_result last_act;               /* started 0: none yet */
         uint64_t resident_before, resident_after; /* exact counts around it; SIZE_UNKNOWN unknown */
+        char strategy[16];                        /* of the last act, or "none"; "" none was chosen yet */
+        char strategy_reason[384];                /* why this one, or why none */
+
+        /* the governor */
+        uint64_t working_set; /* what the group works with, inferred while it thrashes; SIZE_UNKNOWN not known */
+        uint64_t came_back;   /* of what the last act unmapped, by the kernel's counters; SIZE_UNKNOWN not known */
+        uint32_t stalled; /* basis points of the time since, in which some task waited for memory; UINT32_MAX not known */
+        uint32_t kills;   /* by LastResort= */
 };
 
 struct wire_snapshot {

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* acts.c: bringing a group down on the scanner threads. */
+#include <errno.h>
+#include <string.h>
+
+#include "capd/base/log.h"
+#include "capd/base/size.h"
+#include "capd/base/text.h"
+#include "capd/enforce/kill.h"
+#include "engine.h"
+
+struct act_job {
+        struct job job;
+        struct engine *engine;
+        struct group *group;
+        struct pageout *pageout;
+};
+
+static int act_job_run(struct job *job, struct guard *guard)
+{
+        return pageout_run(((struct act_job *)job)->pageout, guard);
+}
+
+static void act_job_give_up(struct job *job)
+{
+        struct act_job *a = (struct act_job *)job;
+
+        quarantine_add(a->engine, pageout_give_up_current(a->pageout));
+}
+
+static void record_act(struct group *g, const struct act_result *r)
+{
+        g->last_act = *r;
+        g->acts++;
+        g->attempted_total += r->attempted;
+        g->unmapped_total += r->unmapped;
+        if (r->freed != SIZE_UNKNOWN)
+                g->freed_total += r->freed;
+        g->refaulted_total += r->refaulted;
+}
+
+static void act_job_done(struct job *job, int result)
+{
+        struct act_job *a = (struct act_job *)job;
+        struct engine *e = a->engine;
+        struct group *g = a->group;
+        struct act_result r;
+
+        pageout_result(a->pageout, &r);
+        if (result < 0 && result != -ECANCELED && r.error == 0)
+                r.error = result;
+        record_act(g, &r);
+        pageout_get_cursor(a->pageout, &g->cursor);
+        g->trace = pageout_take_trace(a->pageout);
+        pageout_free(a->pageout);
+        free(a);
+        log_debug("Group %s: attempted %llu, unmapped %llu, freed %lld, refaulted %llu bytes in %llu us", g->name,
+                  (unsigned long long)r.attempted, (unsigned long long)r.unmapped, (long long)r.freed,
+                  (unsigned long long)r.refaulted, (unsigned long long)(r.ended - r.started));
+        g->busy = false;
+        /* What the act did to the group is what a count says, not what the act says. */
+        if (!e->stopping && !g->doomed && engine_count_one(e, g, 0, true) < 0)
+                log_error("Group %s: out of memory, not counted after the act", g->name);
+}
+
+static const struct job_ops act_job_ops = {
+                .run = act_job_run,
+                .give_up = act_job_give_up,
+                .done = act_job_done,
+};
+
+/*
+ * Makes sure who the members are. One may have executed another program or changed its user since its attributes were read, up to
+ * ScanInterval= ago, and be protected now or be none of the group's business: so they are read again before they are acted on.
+ */
+static int reread_members(struct engine *e, const struct group *g, usec_t now)
+{
+        bool changed = false;
+
+        for (size_t i = 0; i < g->n_members; i++) {
+                struct process *p = g->members[i];
+                int r = process_table_reread(e->table, p, now);
+
+                if (r == -ESRCH)
+                        p->vm = 0; /* ended */
+                else if (r < 0)
+                        return r;
+                if (p->changed) {
+                        membership_match(e, p);
+                        changed = true;
+                }
+        }
+        if (changed)
+                membership_collect(e, now);
+        return 0;
+}
+
+/* One target for each member that may be acted on. */
+static struct pageout_target *make_targets(struct engine *e, const struct group *g, size_t *ret_n)
+{
+        usec_t now = e->sys.ops->now(&e->sys);
+        struct pageout_target *targets;
+        size_t n = 0;
+
+        if (reread_members(e, g, now) < 0)
+                return NULL;
+        targets = calloc(g->n_members + 1, sizeof(*targets));
+
+        for (size_t i = 0; targets && i < g->n_members; i++) {
+                const struct process *p = g->members[i];
+                const struct membership *m = p->userdata;
+
+                /* one whose command line is not known yet may be another program than the one that was matched */
+                if (p->vm == 0 || p->needs_cmdline || quarantine_holds(e, p->facts.pid, p->facts.start_time, now))
+                        continue;
+                targets[n++] = (struct pageout_target){
+                                .pid = p->facts.pid,
+                                .start_time = p->facts.start_time,
+                                .mm_id = p->mm_id,
+                                .resident = p->rss == SIZE_UNKNOWN ? 0 : p->rss,
+                                .idle_for = p->idle_since > 0 && now > p->idle_since ? now - p->idle_since : 0,
+                                .protected_process = m->protected_process,
+                };
+        }
+        *ret_n = n;
+        return targets;
+}
+
+int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict)
+{
+        _cleanup_free_ struct pageout_target *targets = NULL;
+        struct pageout_request request = {
+                        .goal = verdict->goal,
+                        .process_floor = e->policy->sections[g->section].process_floor,
+                        .swap = verdict->swap,
+                        .max_stall = e->policy->daemon.max_stall,
+                        .max_time = LIMIT_ACT_USEC,
+                        .cursor = g->cursor,
+        };
+        struct act_job *a = calloc(1, sizeof(*a));
+        int r;
+
+        targets = make_targets(e, g, &request.n_targets);
+        if (!a || !targets) {
+                free(a);
+                return -ENOMEM;
+        }
+        request.targets = targets;
+        request.trace = g->trace;
+        r = pageout_new(&e->sys, &e->features, &request, &a->pageout);
+        if (r < 0) {
+                free(a);
+                return r;
+        }
+        g->trace = NULL; /* the act's now */
+        a->job.ops = &act_job_ops;
+        a->engine = e;
+        a->group = g;
+        g->resident_before = g->sample.quality == QUALITY_EXACT ? g->sample.resident : SIZE_UNKNOWN;
+        g->resident_after = SIZE_UNKNOWN;
+        g->busy = true;
+        engine_submit(e, &a->job);
+        return 0;
+}
+
+/* -- the last resort -- */
+
+/* Of those that may be acted on: whose end gives most back, as far as the cheap figures tell. */
+static struct process *largest_member(struct engine *e, const struct group *g)
+{
+        struct process *largest = NULL;
+
+        for (size_t i = 0; i < g->n_members; i++) {
+                struct process *p = g->members[i];
+                const struct membership *m = p->userdata;
+
+                if (p->vm == 0 || p->rss == SIZE_UNKNOWN || p->needs_cmdline || m->protected_process)
+                        continue;
+                if (!largest || p->rss > largest->rss)
+                        largest = p;
+        }
+        return largest;
+}
+
+void engine_kill(struct engine *e, struct group *g)
+{
+        char name[LIMIT_COMM_BYTES * 4] = "", resident[SIZE_TEXT_MAX], cap[SIZE_TEXT_MAX];
+        struct process *p = NULL;
+        int r;
+
+        /* who executed another program since it was matched is not killed for what it was */
+        r = reread_members(e, g, e->sys.ops->now(&e->sys));
+        if (r >= 0)
+                p = largest_member(e, g);
+        if (!p) {
+                log_warning("Group %s: LastResort=kill, but none of its processes may be killed", g->name);
+                return;
+        }
+        if (p->facts.comm)
+                text_escape(name, sizeof(name), p->facts.comm, strlen(p->facts.comm));
+        log_error("Group %s: LastResort=kill: killing process %d (%s), %s of the %s resident; the cap is %s and %s",
+                  g->name, (int)p->facts.pid, name, format_size(resident, p->rss),
+                  format_size((char[SIZE_TEXT_MAX]){}, g->sample.resident), format_size(cap, g->settings.cap),
+                  g->memory.reason);
+        r = kill_process(&e->sys, p->facts.pid, p->facts.start_time);
+        if (r >= 0)
+                g->kills++;
+        else if (r != -ESRCH)
+                log_error("Group %s: cannot kill process %d: %s", g->name, (int)p->facts.pid, strerror(-r));
+}
