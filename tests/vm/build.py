@@ -41,11 +41,14 @@ class Entry:
         self.prefix = f"{what}-{release}-"
         self.path = os.path.join(self.cache, self.prefix + recipe_key())
         os.makedirs(self.cache, exist_ok=True)
-        self.lock = self._locked(self.path)
+        # Who uses it holds it shared for as long as the guest runs: only who makes it may wait for that.
+        self.lock = self._locked(self.path, fcntl.LOCK_SH)
         if not os.path.isdir(self.path):
-            self._make(what, release, runner)
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
+            if not os.path.isdir(self.path):
+                self._make(what, release, runner)
+            fcntl.flock(self.lock, fcntl.LOCK_SH)
         os.utime(self.path)
-        fcntl.flock(self.lock, fcntl.LOCK_SH)
         self._forget_others()
 
     def _locked(self, path, how=fcntl.LOCK_EX):
