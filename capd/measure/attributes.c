@@ -103,6 +103,7 @@ static void note_activity(struct process *p, const struct proc_stat *s, bool fre
         else if (!fresh && p->idle_since == 0)
                 p->idle_since = p->attributes_at;
         p->cpu_ticks = s->cpu_ticks;
+        p->major_faults = s->major_faults;
         p->threads = s->threads;
         p->attributes_at = now;
 }

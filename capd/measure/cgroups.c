@@ -169,7 +169,7 @@ int cgroup2_open(const struct sys *sys, struct cgroup2 *ret)
 }
 
 /* "/a/b": not the root, and no "." or ".." in it, which stand for cgroups outside of our namespace. */
-static bool is_cgroup_path(const char *path)
+bool cgroup2_is_path(const char *path)
 {
         size_t len;
 
@@ -200,7 +200,7 @@ int cgroup2_open_cgroup(const struct cgroup2 *c, const char *path)
         _cleanup_close_ int fd = -1;
         int r;
 
-        if (!is_cgroup_path(path))
+        if (!cgroup2_is_path(path))
                 return -EINVAL;
         fd = c->sys->ops->openat(c->sys, c->fd, path + 1, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
         if (fd < 0)

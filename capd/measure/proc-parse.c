@@ -81,7 +81,17 @@ static bool next_line(const char **p, const char *end, const char **ret, size_t 
  */
 int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
 {
-        enum { PPID = 4, FLAGS = 9, UTIME = 14, STIME = 15, THREADS = 20, START_TIME = 22, START_CODE = 26, LAST = 28 };
+        enum {
+                PPID = 4,
+                FLAGS = 9,
+                MAJOR_FAULTS = 12,
+                UTIME = 14,
+                STIME = 15,
+                THREADS = 20,
+                START_TIME = 22,
+                START_CODE = 26,
+                LAST = 28
+        };
         const char *p = text, *end = text + len, *open, *close;
         uint64_t fields[LAST + 1] = {}, pid;
         struct proc_stat s = {};
@@ -117,6 +127,7 @@ int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
         s.pid = (pid_t)pid;
         s.ppid = (pid_t)fields[PPID];
         s.kernel_thread = fields[FLAGS] & PF_KTHREAD;
+        s.major_faults = fields[MAJOR_FAULTS];
         s.cpu_ticks = fields[UTIME] + fields[STIME];
         s.threads = (uint32_t)MIN(fields[THREADS], (uint64_t)UINT32_MAX);
         s.start_time = fields[START_TIME];

@@ -24,6 +24,7 @@ struct process {
         uint32_t threads;
         uint64_t vm, rss, rss_shared; /* bytes, of the last look; rss_shared is its file and shmem part */
         uint64_t cpu_ticks;           /* user and system time at the last reading of attributes */
+        uint64_t major_faults;        /* so far, at the last reading of attributes */
         usec_t idle_since;            /* since when cpu_ticks has not changed; 0 not known yet */
         usec_t attributes_at;
         uint64_t mm_id; /* equal for processes that share one address space; else unique among live ones */

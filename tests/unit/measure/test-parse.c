@@ -8,7 +8,7 @@
 #include "proc-parse.h"
 
 #define REST                                                                                                           \
-        " S 7 1 1 0 -1 4194304 1 0 0 0 30 12 0 0 20 -5 4 0 987654 1000 10 18446744073709551615 94 95 140 0 0 0 0 0 "   \
+        " S 7 1 1 0 -1 4194304 1 0 9 0 30 12 0 0 20 -5 4 0 987654 1000 10 18446744073709551615 94 95 140 0 0 0 0 0 "   \
         "0\n"
 
 static int stat_of(const char *text, struct proc_stat *s)
@@ -45,6 +45,7 @@ static void test_stat(void **state)
                 assert_int_equal(s.ppid, 7);
                 assert_int_equal(s.state, 'S');
                 assert_int_equal(s.cpu_ticks, 42);
+                assert_int_equal(s.major_faults, 9);
                 assert_int_equal(s.threads, 4);
                 assert_int_equal(s.start_time, 987654);
                 assert_int_equal(s.start_code, 94);
