@@ -17,6 +17,7 @@
 #include "capd/measure/count.h"
 #include "capd/measure/features.h"
 #include "capd/measure/table.h"
+#include "capd/measure/worker.h"
 #include "capd/policy/match.h"
 #include "capd/policy/policy.h"
 #include "ctl.h"
@@ -209,7 +210,7 @@ static int run_count(struct measurement *m, unsigned flags)
                 r = count_add_process(count, m->members[i]->facts.pid, m->members[i]->facts.start_time,
                                       m->members[i]->mm_id, &group, 1);
         if (r >= 0)
-                r = count_run(count, NULL);
+                r = count_run_parallel(count, worker_useful_threads());
         if (r < 0)
                 return failed("the count failed: %s", strerror(-r));
         m->group.sample.pss_sum = m->group.sample.inside = m->group.sample.inside_swap = SIZE_UNKNOWN;

@@ -21,7 +21,7 @@ static int act_job_run(struct job *job, struct guard *guard)
         return pageout_run(((struct act_job *)job)->pageout, guard);
 }
 
-static void act_job_give_up(struct job *job)
+static void act_job_give_up(struct job *job, const struct guard *guard)
 {
         struct act_job *a = (struct act_job *)job;
 

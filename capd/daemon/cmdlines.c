@@ -45,7 +45,7 @@ static int cmdline_job_run(struct job *job, struct guard *guard)
         return 0;
 }
 
-static void cmdline_job_give_up(struct job *job)
+static void cmdline_job_give_up(struct job *job, const struct guard *guard)
 {
         struct cmdline_job *c = (struct cmdline_job *)job;
         struct cmdline *item = &c->items[c->next++];

@@ -76,11 +76,11 @@ static int count_job_run(struct job *job, struct guard *guard)
         return count_run(((struct count_job *)job)->count, guard);
 }
 
-static void count_job_give_up(struct job *job)
+static void count_job_give_up(struct job *job, const struct guard *guard)
 {
         struct count_job *c = (struct count_job *)job;
 
-        quarantine_add(c->engine, count_give_up_current(c->count));
+        quarantine_add(c->engine, count_give_up(c->count, guard));
 }
 
 static void remember_reference(struct group *g)
@@ -175,6 +175,7 @@ static int start_count(struct engine *e, struct group **groups, size_t n, unsign
                 return -ENOMEM;
         }
         c->job.ops = &count_job_ops;
+        c->job.threads = worker_useful_threads();
         c->engine = e;
         c->after_act = after_act;
         c->n_groups = n;

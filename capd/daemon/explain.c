@@ -57,10 +57,10 @@ static int explain_run(struct job *job, struct guard *guard)
         return 0;
 }
 
-static void explain_give_up(struct job *job)
+static void explain_give_up(struct job *job, const struct guard *guard)
 {
         struct explain_job *x = (struct explain_job *)job;
-        pid_t pid = count_give_up_current(x->count);
+        pid_t pid = count_give_up(x->count, guard);
 
         if (pid == 0 && x->next_command < x->n)
                 pid = x->processes[x->next_command++].pid;

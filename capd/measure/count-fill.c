@@ -24,15 +24,16 @@ static int grow_array(void **items, size_t *allocated, size_t n, size_t item_siz
 int count_new(const struct sys *sys, const struct features *features, unsigned flags, struct count **ret)
 {
         struct count *c = malloc(sizeof(*c));
+        pthread_condattr_t attr;
 
         if (!c)
                 return -ENOMEM;
-        *c = (struct count){.sys = sys,
-                            .features = features,
-                            .flags = flags,
-                            .waiting = NONE,
-                            .current = NONE,
-                            .current_member = NONE};
+        *c = (struct count){.sys = sys, .features = features, .flags = flags, .waiting = NONE};
+        pthread_mutex_init(&c->mutex, NULL);
+        pthread_condattr_init(&attr);
+        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+        pthread_cond_init(&c->wake, &attr);
+        pthread_condattr_destroy(&attr);
         *ret = c;
         return 0;
 }
@@ -41,6 +42,16 @@ struct count *count_free(struct count *c)
 {
         if (!c)
                 return NULL;
+        /* of threads that were lost and not given up */
+        for (struct slot *s = c->slots, *next; s; s = next) {
+                next = s->next;
+                free(s);
+        }
+        for (struct scan *s = c->scans, *next; s; s = next) {
+                next = s->next;
+                parts_free(s->parts);
+                free(s);
+        }
         for (size_t i = 0; i < c->n_groups; i++) {
                 tally_done(&c->groups[i].tally);
                 verify_done(&c->groups[i].verify);
@@ -52,6 +63,8 @@ struct count *count_free(struct count *c)
         free(c->by_mm);
         free(c->groups);
         free(c->order);
+        pthread_cond_destroy(&c->wake);
+        pthread_mutex_destroy(&c->mutex);
         free(c);
         return NULL;
 }
@@ -64,7 +77,8 @@ int count_add_group(struct count *c)
                 return -E2BIG;
         if (grow_array((void **)&c->groups, &c->groups_allocated, c->n_groups, sizeof(*c->groups)) < 0)
                 return -ENOMEM;
-        c->groups[c->n_groups] = (struct group){.tally.want_counts = c->flags & (COUNT_PRIVATE | COUNT_SHARES)};
+        c->groups[c->n_groups] = (struct group){};
+        tally_init(&c->groups[c->n_groups].tally, c->flags & (COUNT_PRIVATE | COUNT_SHARES));
         return (int)c->n_groups++;
 }
 

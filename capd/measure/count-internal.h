@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * count-internal.h: the parts of a count, shared by count-fill.c (what is counted), count.c (order, results), shares.c (the second
- * walk) and verify.c (walks that prove whose the pages are).
+ * count-internal.h: the parts of a count, shared by count-fill.c (what is counted), count-run.c (who does what when), count.c (the
+ * first walk, results), shares.c (the second walk) and verify.c (walks that prove whose the pages are).
  */
 #ifndef CAPD_MEASURE_COUNT_INTERNAL_H
 #define CAPD_MEASURE_COUNT_INTERNAL_H
+
+#include <pthread.h>
 
 #include "capd/measure/count.h"
 #include "tally.h"
 #include "walk-internal.h"
 
 #define NONE SIZE_MAX
+
+/* Pages of a piece of a walk, 32 MiB and 0.25 ms: many to a thread, and little lost where two threads meet. */
+#define COUNT_PIECE_PAGES 8192U
+/* So many that are left are worth the cost of opening the process once more. */
+#define COUNT_HELP_PAGES  (4 * COUNT_PIECE_PAGES)
+#define COUNT_MAX_THREADS 16U
 
 /* A process as it was added. */
 struct member {
@@ -27,11 +35,45 @@ struct space {
         size_t first, last; /* members */
         uint32_t *groups;
         size_t n_groups;
+        size_t position; /* in count.order */
         enum count_outcome outcome;
-        bool settled;  /* the first walk is over and its groups know */
+        bool taken;    /* the first walk is somebody's, or over */
         bool given_up; /* a thread was lost in a later walk: there are no more */
-        bool second_done;
+        bool second_taken, second_done;
         struct process_sample sample; /* bytes, of the committed walk */
+};
+
+/* Entries by what they are, in pages: what one walk of one process found. */
+struct found {
+        uint64_t kinds[TALLY_KINDS]; /* entries that VmRSS counts */
+        uint64_t hugetlb, swap;
+        uint64_t pss; /* bytes */
+};
+
+/* What one thread found, for each group of the address space it walked. */
+struct parts {
+        struct parts *next;
+        size_t n;
+        struct tally_part items[];
+};
+
+/*
+ * The first walk of an address space, by one thread or by several, each of which takes a piece of it at a time. What they found is
+ * kept until the last of them is through: then all of it is committed, or nothing.
+ */
+struct scan {
+        struct scan *next; /* among those under way */
+        size_t space, member;
+        unsigned threads;          /* at work */
+        bool open;                 /* the first of them has opened it: others may help */
+        struct proc_stat identity; /* as that one saw it */
+        uint64_t cursor;           /* everything below is somebody's; UINT64_MAX: nothing is left */
+        uint64_t left;             /* pages that may be left, roughly */
+        int error;                 /* the first one; it ends the walk of all */
+        bool stuck;
+        struct found found;
+        struct parts *parts; /* of those who are through */
+        usec_t started, cost;
 };
 
 /* verify.c: the judgement of a group's pages, private or shared. */
@@ -42,6 +84,11 @@ struct verify {
         uint64_t open_shared; /* not settled, but look shared by the last round */
         unsigned round;
         size_t next;   /* address space to be walked in this round */
+        size_t *again; /* those that were begun in this round by a thread that was told to stop */
+        size_t n_again, again_allocated;
+        unsigned walking; /* threads */
+        bool in_round;
+        bool looking;  /* a thread is reading the host's counts, and has the sets for itself */
         bool begun;    /* judged by the first walk */
         bool progress; /* the last round settled something */
         int error;     /* the host's counts could not be had */
@@ -61,10 +108,34 @@ struct group {
         struct group_sample result; /* when finished */
 };
 
-enum walk_purpose {
-        WALK_FIRST,
-        WALK_SECOND,
-        WALK_VERIFY,
+enum work_kind {
+        WORK_NONE, /* waiting for others */
+        WORK_FIRST,
+        WORK_SECOND,
+        WORK_VERIFY,
+        WORK_LOOK,
+};
+
+/*
+ * A thread in count_run(), as the others and the owner of the job see it. It belongs to the count: a thread that was given up has
+ * no business with it any more.
+ */
+struct slot {
+        struct slot *next;
+        const struct guard *guard;
+        enum work_kind kind;
+        size_t space, member;
+        struct scan *scan;   /* WORK_FIRST */
+        struct group *group; /* WORK_VERIFY, WORK_LOOK */
+};
+
+/* The same as it sees itself. All of it is its own; `c` and `slot` are not to be touched if x->lost. */
+struct lane {
+        struct count *c;
+        struct slot *slot;
+        struct guard *guard;
+        struct walk_context *x;
+        struct parts *parts;
 };
 
 struct count {
@@ -79,10 +150,22 @@ struct count {
         size_t by_mm_slots;
         struct group *groups;
         size_t n_groups, groups_allocated;
-        size_t *order;  /* spaces, those of the first groups first */
-        size_t waiting; /* groups to be verified, the first of them at work; NONE at the end of the list */
-        size_t current, current_member; /* being walked, NONE between walks */
-        enum walk_purpose purpose;      /* of the walk of current */
+        size_t *order; /* spaces, those of the first groups first; NULL: it has not been run */
+
+        /*
+         * Over what follows, and over everything above that changes while the count runs. Not held in a system call, nor while pages are
+         * looked at. A thread that walks reads of the tallies what frames.h lets it read.
+         */
+        pthread_mutex_t mutex;
+        pthread_cond_t wake; /* there may be work, or none ever */
+        struct slot *slots;  /* threads at work */
+        struct scan *scans;  /* first walks under way */
+        size_t next_first;   /* in order: all before are taken */
+        size_t next_second;  /* the same for second walks */
+        size_t unsettled;    /* address spaces of which the first walk is not over */
+        size_t waiting;      /* groups to be verified; NONE at the end of the list */
+        usec_t began;
+        bool called; /* for more threads */
 };
 
 /* The group that `share` and `alone` of an address space refer to, NULL if it is in none. */
@@ -91,23 +174,53 @@ static inline struct group *space_first_group(struct count *c, const struct spac
         return s->n_groups > 0 ? &c->groups[s->groups[0]] : NULL;
 }
 
-static inline void count_enter(struct count *c, enum walk_purpose purpose, size_t space, size_t member)
-{
-        c->purpose = purpose;
-        c->current = space;
-        c->current_member = member;
-}
+/* -- count.c: called with the lock held, unless it says otherwise -- */
 
-static inline void count_leave(struct count *c)
-{
-        c->current = c->current_member = NONE;
-}
+/* A walk of an address space is over: it is counted in its groups, and they wait for one less. */
+void space_settle(struct count *c, struct space *s, enum count_outcome outcome, int error);
+void space_settle_second(struct count *c, struct space *s);
+void group_walked(struct count *c, uint32_t index);
+void group_finish(struct count *c, struct group *g);
+void groups_charge(struct count *c, const struct space *s, usec_t started, usec_t cost);
+/*
+ * What one thread does of a first walk; without the lock. 0 or a negative errno; nothing but lane->x is to be looked at if that says
+ * `lost`. What it found is in lane->parts and *ret.
+ */
+int first_walk(struct lane *lane, struct scan *scan, bool helps, struct found *ret);
+/* The end of a first walk: commits it or leaves no trace. The next process of the address space to try, or NONE. */
+size_t first_end(struct count *c, struct scan *scan);
+/* The second walk of the process in the slot; without the lock. 0 or a negative errno, as first_walk(). */
+int second_walk(struct lane *lane, uint64_t *ret_share, uint64_t *ret_alone);
+void found_sum(struct found *sum, const struct found *f);
+struct parts *parts_new(size_t n);
+struct parts *parts_free(struct parts *p); /* all of the list; without the lock */
+DEFINE_CLEANUP(struct parts *, parts_free)
+
+/* Every frame of a group, each once, after the count: see frames.h. NULL without COUNT_KEEP_FRAMES, or if the count is not over. */
+const struct frames *count_frames(const struct count *c, uint32_t group);
 
 /* What the second walk of one process finds, bytes. 0 or as walk_next(). */
 int shares_walk(struct walk *w, const struct tally *t, uint64_t page_size, uint64_t *ret_share, uint64_t *ret_alone);
 
-/* Judges the pages of a group whose other walks are over, or goes on with it. 0, or -ECANCELED. */
-int verify_run(struct count *c, struct walk_context *x, struct guard *guard, struct group *g);
+/* Whether the count takes so long, and so much of it is left, that another thread would be of use. With the lock held. */
+bool count_wants_help(struct count *c);
+
+/* -- verify.c -- */
+
+enum verify_step {
+        VERIFY_DONE,
+        VERIFY_WAIT, /* others are at it */
+        VERIFY_LOOK, /* verify_look() is next; nobody else may touch the group meanwhile */
+        VERIFY_WALK, /* verify_walk() of *ret_space */
+};
+
+/* What is to be done for a group whose other walks are over; takes it. With the lock held. */
+enum verify_step verify_next(struct count *c, struct group *g, size_t *ret_space);
+/* Both without the lock; the slot says which group and which address space. 0, or -ECANCELED. */
+int verify_walk(struct lane *lane);
+void verify_look(struct lane *lane);
+/* A walk that was taken is over; `again`: it was not made, and another thread shall. With the lock held. */
+void verify_walked(struct group *g, size_t space, bool again);
 /* Pages that somebody outside the group maps too. False: not known. */
 bool verify_shared(const struct verify *v, uint64_t *ret_pages);
 void verify_done(struct verify *v);

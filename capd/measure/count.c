@@ -1,51 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * count.c: which address space is walked when, for which groups, and what comes out.
+ * count.c: what a walk adds to a count, and what comes out.
  *
- * Address spaces are walked in the order of their first group, and a group gives back its page sets as soon as its last
- * address space has been walked: counting many groups takes the memory of those that are open at one time. If its private pages
- * are wanted, they are verified then and there, as long as the host's counts are still much like they were.
- *
- * A walk and its context are made anew by each count_run() and known to nobody else. A thread that was given up finds
- * `lost` set in its own context and returns without a look at the count, which another thread may be running or
- * may have freed. What it had added to the tallies was discarded by count_give_up_current().
+ * A group gives back its page sets as soon as its last address space has been walked: counting many groups takes the memory of
+ * those that are open at one time. If its private pages are wanted, they are verified then and there, as long as the host's counts are
+ * still much like they were.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "count-internal.h"
+#include "hold.h"
 
-/* Counting sort by the lowest group. */
-static int make_order(struct count *c)
-{
-        _cleanup_free_ size_t *starts = calloc(c->n_groups + 2, sizeof(*starts));
-        size_t *order = reallocarray(NULL, c->n_spaces + 1, sizeof(*order));
-
-        if (!starts || !order) {
-                free(order);
-                return -ENOMEM;
-        }
-        for (int fill = 0; fill < 2; fill++) {
-                for (size_t i = 0; i < c->n_spaces; i++) {
-                        const struct space *s = &c->spaces[i];
-                        size_t lowest = c->n_groups;
-
-                        for (size_t k = 0; k < s->n_groups; k++)
-                                lowest = MIN(lowest, (size_t)s->groups[k]);
-                        if (fill)
-                                order[starts[lowest]++] = i;
-                        else
-                                starts[lowest + 1]++;
-                }
-                for (size_t g = 0; !fill && g <= c->n_groups; g++)
-                        starts[g + 1] += starts[g];
-        }
-        c->order = order;
-        return 0;
-}
-
-static void group_finish(struct count *c, struct group *g)
+void group_finish(struct count *c, struct group *g)
 {
         const struct tally *t = &g->tally;
         uint64_t page_size = c->features->page_size, shared;
@@ -76,13 +45,25 @@ static void group_finish(struct count *c, struct group *g)
                 s->shared_bytes = MIN(shared * page_size, s->resident);
                 s->private_bytes = s->resident - s->shared_bytes;
         }
-        tally_done(&g->tally);
+        if (c->flags & COUNT_KEEP_FRAMES) {
+                frames_clear(&g->tally.hugetlb);
+                frames_clear(&g->tally.swap);
+                frames_clear(&g->tally.counts);
+        } else
+                tally_done(&g->tally);
         verify_done(&g->verify);
         g->finished = true;
 }
 
+const struct frames *count_frames(const struct count *c, uint32_t group)
+{
+        if (group >= c->n_groups || !(c->flags & COUNT_KEEP_FRAMES) || !c->groups[group].finished)
+                return NULL;
+        return &c->groups[group].tally.resident;
+}
+
 /* All walks that a group's sets were kept for are over. */
-static void group_walked(struct count *c, uint32_t index)
+void group_walked(struct count *c, uint32_t index)
 {
         struct group *g = &c->groups[index];
 
@@ -91,21 +72,6 @@ static void group_walked(struct count *c, uint32_t index)
                 c->waiting = index;
         } else
                 group_finish(c, g);
-}
-
-/* Verifies the groups that wait for it. 0, or -ECANCELED. */
-static int run_verify(struct count *c, struct walk_context *x, struct guard *guard)
-{
-        while (c->waiting != NONE) {
-                struct group *g = &c->groups[c->waiting];
-                int r = verify_run(c, x, guard, g);
-
-                if (r < 0)
-                        return r;
-                c->waiting = g->next_waiting;
-                group_finish(c, g);
-        }
-        return 0;
 }
 
 /* One walk less to wait for in each of these groups. */
@@ -148,12 +114,6 @@ static int read_pss(struct walk_context *x, struct guard *guard, pid_t pid, int 
         return 0;
 }
 
-struct found {
-        uint64_t kinds[TALLY_KINDS]; /* entries that VmRSS counts */
-        uint64_t hugetlb, swap;      /* pages */
-        uint64_t pss;
-};
-
 static void found_add(struct found *f, uint64_t page, size_t n)
 {
         if (page & PAGE_PRESENT)
@@ -164,7 +124,40 @@ static void found_add(struct found *f, uint64_t page, size_t n)
                 f->swap += n;
 }
 
-static int take_chunk(struct count *c, const struct space *s, const struct walk_chunk *chunk, struct found *f)
+void found_sum(struct found *sum, const struct found *f)
+{
+        for (size_t i = 0; i < TALLY_KINDS; i++)
+                sum->kinds[i] += f->kinds[i];
+        sum->hugetlb += f->hugetlb;
+        sum->swap += f->swap;
+        sum->pss += f->pss;
+}
+
+struct parts *parts_new(size_t n)
+{
+        struct parts *p = calloc(1, sizeof(*p) + MAX(n, (size_t)1) * sizeof(p->items[0]));
+
+        if (p)
+                p->n = MAX(n, (size_t)1);
+        return p;
+}
+
+struct parts *parts_free(struct parts *p)
+{
+        while (p) {
+                struct parts *next = p->next;
+
+                for (size_t i = 0; i < p->n; i++)
+                        tally_discard(&p->items[i]);
+                free(p);
+                p = next;
+        }
+        return NULL;
+}
+
+/* -- the first walk -- */
+
+static int take_chunk(struct lane *lane, const struct space *s, const struct walk_chunk *chunk, struct found *f)
 {
         for (size_t i = 0, n; i < chunk->n; i += n) {
                 const uint64_t *pages = chunk->pages + i;
@@ -174,7 +167,7 @@ static int take_chunk(struct count *c, const struct space *s, const struct walk_
                         continue;
                 found_add(f, pages[0], n);
                 for (size_t k = 0; k < s->n_groups; k++) {
-                        int r = tally_add(&c->groups[s->groups[k]].tally, pages, n);
+                        int r = tally_add(&lane->c->groups[s->groups[k]].tally, &lane->parts->items[k], pages, n);
 
                         if (r < 0)
                                 return r;
@@ -183,26 +176,70 @@ static int take_chunk(struct count *c, const struct space *s, const struct walk_
         return 0;
 }
 
-/* Walks one process into the fresh parts of its groups' tallies. 0, or a negative errno; nothing of the count is touched if x->lost. */
-static int walk_first(struct count *c, struct walk_context *x, struct guard *guard, const struct space *s,
-                      const struct member *m, struct found *ret)
+/* Takes the next piece of a walk. false: nothing is left, or another thread has failed. */
+static bool take_piece(struct lane *lane, struct scan *scan, const struct walk *w, uint64_t *ret_from,
+                       uint64_t *ret_until)
 {
+        struct count *c = lane->c;
+        bool taken = false, calls = false;
+
+        pthread_mutex_lock(&c->mutex);
+        if (!scan->open) {
+                scan->open = true;
+                scan->identity = w->identity;
+        } else if (!hold_same_program(&scan->identity, &w->identity) && scan->error == 0)
+                scan->error = -ESRCH;
+        if (scan->error == 0 && scan->cursor != UINT64_MAX) {
+                *ret_from = scan->cursor;
+                *ret_until = scan->cursor = walk_piece(w, scan->cursor, COUNT_PIECE_PAGES, &scan->left);
+                taken = true;
+                calls = count_wants_help(c);
+                c->called = c->called || calls;
+        }
+        pthread_mutex_unlock(&c->mutex);
+        if (calls)
+                guard_call_for_help(lane->guard);
+        return taken;
+}
+
+int first_walk(struct lane *lane, struct scan *scan, bool helps, struct found *ret)
+{
+        const struct space *s = &lane->c->spaces[scan->space];
+        const struct member *m = &lane->c->members[scan->member];
         _cleanup_(walk_closep) struct walk *w = NULL;
-        unsigned flags = c->flags;
+        unsigned flags = lane->c->flags;
         struct walk_chunk chunk;
+        uint64_t from, until;
         int r;
 
-        r = walk_open(x, guard, m->pid, m->start_time, &w);
+        lane->parts = parts_free(lane->parts);
+        lane->parts = parts_new(s->n_groups);
+        if (!lane->parts)
+                return -ENOMEM;
+        r = walk_open(lane->x, lane->guard, m->pid, m->start_time, &w);
         if (r < 0)
                 return r;
-        while ((r = walk_next(w, &chunk)) > 0) {
-                r = take_chunk(c, s, &chunk, ret);
+        while (take_piece(lane, scan, w, &from, &until)) {
+                if (w->at != from) {
+                        r = walk_seek(w, from);
+                        if (r < 0)
+                                return r;
+                }
+                walk_limit(w, until);
+                while ((r = walk_next(w, &chunk)) > 0) {
+                        r = take_chunk(lane, s, &chunk, ret);
+                        if (r < 0)
+                                return r;
+                }
                 if (r < 0)
                         return r;
         }
-        if (r == 0 && flags & COUNT_PSS)
-                r = read_pss(x, guard, w->pid, walk_dirfd(w), &ret->pss);
-        return r < 0 ? r : walk_check(w);
+        if (flags & COUNT_PSS && !helps) {
+                r = read_pss(lane->x, lane->guard, w->pid, walk_dirfd(w), &ret->pss);
+                if (r < 0)
+                        return r;
+        }
+        return walk_check(w);
 }
 
 static void add_pss(struct group *g, uint64_t pss)
@@ -211,16 +248,17 @@ static void add_pss(struct group *g, uint64_t pss)
                 g->pss = SIZE_UNKNOWN;
 }
 
-static int commit(struct count *c, struct space *s, const struct found *f)
+static int commit(struct count *c, struct space *s, struct parts *parts, const struct found *f)
 {
         uint64_t page_size = c->features->page_size;
         int r = 0;
 
-        for (size_t i = 0; i < s->n_groups; i++) {
-                int q = tally_commit(&c->groups[s->groups[i]].tally);
+        for (; parts; parts = parts->next)
+                for (size_t i = 0; i < s->n_groups; i++) {
+                        int q = tally_commit(&c->groups[s->groups[i]].tally, &parts->items[i]);
 
-                r = r < 0 ? r : q;
-        }
+                        r = r < 0 ? r : q;
+                }
         if (r < 0)
                 return r;
         s->sample = (struct process_sample){
@@ -240,21 +278,14 @@ static int commit(struct count *c, struct space *s, const struct found *f)
         return 0;
 }
 
-static void discard(struct count *c, const struct space *s)
-{
-        for (size_t i = 0; i < s->n_groups; i++)
-                tally_discard(&c->groups[s->groups[i]].tally);
-}
-
-/* Settles an address space after its first walk: counted in its groups, and no more waited for. */
-static void settle(struct count *c, struct space *s, enum count_outcome outcome, int error)
+void space_settle(struct count *c, struct space *s, enum count_outcome outcome, int error)
 {
         uint32_t members = 0;
 
         for (size_t m = s->first; m != NONE; m = c->members[m].next)
                 members += c->members[m].outcome != COUNT_GONE;
         s->outcome = outcome;
-        s->settled = true;
+        c->unsettled--;
         s->sample.error = error;
         for (size_t i = 0; i < s->n_groups; i++) {
                 struct group *g = &c->groups[s->groups[i]];
@@ -273,176 +304,84 @@ static void settle(struct count *c, struct space *s, enum count_outcome outcome,
         }
 }
 
-static void charge(struct count *c, const struct space *s, usec_t started, usec_t cost)
+void groups_charge(struct count *c, const struct space *s, usec_t started, usec_t cost)
 {
         for (size_t i = 0; i < s->n_groups; i++) {
                 struct group *g = &c->groups[s->groups[i]];
 
-                if (g->started == 0)
+                if (g->started == 0 || started < g->started)
                         g->started = started;
                 g->cost += cost;
         }
 }
 
-/* The first walk of an address space, through whichever of its processes still lives. 0, or -ECANCELED. */
-static int run_first(struct count *c, struct walk_context *x, struct guard *guard, size_t index)
+static size_t next_pending(const struct count *c, size_t m)
 {
-        struct space *s = &c->spaces[index];
-        enum count_outcome outcome = COUNT_GONE;
-        int r = -ESRCH;
+        while (m != NONE && c->members[m].outcome != COUNT_PENDING)
+                m = c->members[m].next;
+        return m;
+}
 
-        for (size_t m = s->first; m != NONE && outcome == COUNT_GONE; m = c->members[m].next) {
-                usec_t started = c->sys->ops->now(c->sys), cpu = c->sys->ops->cpu_now(c->sys);
-                struct found found = {};
+static enum count_outcome scan_outcome(const struct scan *scan, int error)
+{
+        if (scan->stuck)
+                return COUNT_STUCK;
+        return error < 0 ? outcome_of(error) : COUNT_DONE;
+}
 
-                if (c->members[m].outcome != COUNT_PENDING)
-                        continue;
-                count_enter(c, WALK_FIRST, index, m);
-                r = walk_first(c, x, guard, s, &c->members[m], &found);
-                if (x->lost)
-                        return -ECANCELED;
-                count_leave(c);
-                if (r == -ECANCELED) {
-                        discard(c, s);
-                        return r;
+size_t first_end(struct count *c, struct scan *scan)
+{
+        struct space *s = &c->spaces[scan->space];
+        struct member *m = &c->members[scan->member];
+        size_t next = NONE;
+        int r = scan->error;
+
+        for (struct scan **p = &c->scans; *p; p = &(*p)->next)
+                if (*p == scan) {
+                        *p = scan->next;
+                        break;
                 }
-                if (r < 0)
-                        discard(c, s);
-                else
-                        r = commit(c, s, &found);
-                charge(c, s, started, c->sys->ops->cpu_now(c->sys) - cpu);
-                outcome = r < 0 ? outcome_of(r) : COUNT_DONE;
-                c->members[m].outcome = outcome;
+        if (r == -ECANCELED && !scan->stuck) {
+                /* told to stop: as if it had never been begun */
+                s->taken = false;
+                c->next_first = MIN(c->next_first, s->position);
+        } else {
+                if (r == 0)
+                        r = commit(c, s, scan->parts, &scan->found);
+                groups_charge(c, s, scan->started, scan->cost);
+                m->outcome = scan_outcome(scan, r);
+                if (m->outcome == COUNT_GONE)
+                        next = next_pending(c, m->next);
+                if (next == NONE)
+                        space_settle(c, s, m->outcome, m->outcome == COUNT_UNREAD ? r : 0);
         }
-        settle(c, s, outcome, outcome == COUNT_UNREAD ? r : 0);
-        return 0;
+        parts_free(scan->parts);
+        free(scan);
+        return next;
 }
 
-static int walk_second(struct count *c, struct walk_context *x, struct guard *guard, const struct space *s,
-                       const struct member *m, uint64_t *ret_share, uint64_t *ret_alone)
-{
-        _cleanup_(walk_closep) struct walk *w = NULL;
-        int r;
+/* -- the second walk -- */
 
-        r = walk_open(x, guard, m->pid, m->start_time, &w);
-        if (r < 0)
-                return r;
-        r = shares_walk(w, &space_first_group(c, s)->tally, x->features->page_size, ret_share, ret_alone);
-        return r < 0 ? r : walk_check(w);
-}
-
-static void settle_second(struct count *c, struct space *s)
+void space_settle_second(struct count *c, struct space *s)
 {
         s->second_done = true;
         release_groups(c, s->groups, 1);
 }
 
-/* The second walk. A process that ended since keeps its figures; only its share is not known. 0, or -ECANCELED. */
-static int run_second(struct count *c, struct walk_context *x, struct guard *guard, size_t index)
+int second_walk(struct lane *lane, uint64_t *ret_share, uint64_t *ret_alone)
 {
-        struct space *s = &c->spaces[index];
-        uint64_t share, alone;
-
-        for (size_t m = s->first; m != NONE; m = c->members[m].next) {
-                usec_t started = c->sys->ops->now(c->sys), cpu = c->sys->ops->cpu_now(c->sys);
-                int r;
-
-                if (c->members[m].outcome != COUNT_DONE)
-                        continue;
-                count_enter(c, WALK_SECOND, index, m);
-                r = walk_second(c, x, guard, s, &c->members[m], &share, &alone);
-                if (x->lost)
-                        return -ECANCELED;
-                count_leave(c);
-                if (r == -ECANCELED)
-                        return r;
-                charge(c, s, started, c->sys->ops->cpu_now(c->sys) - cpu);
-                if (r == 0) {
-                        s->sample.share = share;
-                        s->sample.alone = alone;
-                }
-        }
-        settle_second(c, s);
-        return 0;
-}
-
-/* Settles what a lost thread left behind, or does what is still to be done. */
-static int advance(struct count *c, struct walk_context *x, struct guard *guard, size_t index, bool second)
-{
-        struct space *s = &c->spaces[index];
-
-        if (guard_stopping(guard))
-                return -ECANCELED;
-        if (!second) {
-                if (s->settled)
-                        return 0;
-                if (s->outcome == COUNT_PENDING)
-                        return run_first(c, x, guard, index);
-                settle(c, s, s->outcome, 0);
-                return 0;
-        }
-        if (s->second_done)
-                return 0;
-        if (!s->given_up)
-                return run_second(c, x, guard, index);
-        settle_second(c, s);
-        return 0;
-}
-
-int count_run(struct count *c, struct guard *guard)
-{
-        _cleanup_(walk_context_freep) struct walk_context *x = NULL;
+        struct count *c = lane->c;
+        const struct space *s = &c->spaces[lane->slot->space];
+        const struct member *m = &c->members[lane->slot->member];
+        _cleanup_(walk_closep) struct walk *w = NULL;
+        uint64_t page_size = c->features->page_size;
         int r;
 
-        r = walk_context_new(c->sys, c->features, &x);
+        r = walk_open(lane->x, lane->guard, m->pid, m->start_time, &w);
         if (r < 0)
                 return r;
-        if (!c->order) {
-                r = make_order(c);
-                if (r < 0)
-                        return r;
-                for (size_t g = 0; g < c->n_groups; g++)
-                        if (c->groups[g].pending == 0) {
-                                c->groups[g].started = c->sys->ops->now(c->sys);
-                                group_walked(c, (uint32_t)g);
-                        }
-        }
-        r = run_verify(c, x, guard);
-        if (r < 0)
-                return r;
-        for (int second = 0; second < 2; second++) {
-                size_t n = c->n_spaces; /* `c` may be another thread's when advance() says so */
-
-                for (size_t i = 0; i < n; i++) {
-                        r = advance(c, x, guard, c->order[i], second);
-                        if (r == 0)
-                                r = run_verify(c, x, guard);
-                        if (r < 0)
-                                return r;
-                }
-        }
-        return 0;
-}
-
-pid_t count_give_up_current(struct count *c)
-{
-        struct member *m;
-        struct space *s;
-
-        if (c->current == NONE)
-                return 0;
-        s = &c->spaces[c->current];
-        m = &c->members[c->current_member];
-        count_leave(c);
-        if (c->purpose == WALK_FIRST) {
-                discard(c, s);
-                s->outcome = m->outcome = COUNT_STUCK;
-                return m->pid;
-        }
-        if (c->purpose == WALK_VERIFY)
-                tally_discard(&c->groups[c->waiting].tally);
-        s->given_up = true;
-        return m->pid;
+        r = shares_walk(w, &space_first_group(c, s)->tally, page_size, ret_share, ret_alone);
+        return r < 0 ? r : walk_check(w);
 }
 
 /* -- results -- */

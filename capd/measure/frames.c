@@ -9,48 +9,58 @@
 
 void frames_clear(struct frames *f)
 {
-        for (size_t i = 0; i < frames_n_slots(f); i++)
-                free(f->slots[i].words);
-        free(f->slots);
-        *f = (struct frames){};
+        struct frames_table *t = f->table, *older;
+
+        for (size_t i = 0; i < frames_n_slots(t); i++)
+                free(t->slots[i].words);
+        for (; t; t = older) {
+                older = t->older;
+                free(t);
+        }
+        f->table = NULL;
+        f->n_chunks = 0;
+        f->count = 0;
 }
 
 static int grow(struct frames *f)
 {
-        struct frames bigger = {.shift = f->shift ? f->shift - 1 : 64 - FIRST_SLOTS_LOG2,
-                                .n_chunks = f->n_chunks,
-                                .count = f->count};
+        struct frames_table *old = f->table, *t;
+        unsigned shift = old ? old->shift - 1 : 64 - FIRST_SLOTS_LOG2;
+        uint64_t *words;
 
-        bigger.slots = calloc(frames_n_slots(&bigger), sizeof(*bigger.slots));
-        if (!bigger.slots)
+        t = calloc(1, sizeof(*t) + ((size_t)1 << (64 - shift)) * sizeof(t->slots[0]));
+        if (!t)
                 return -ENOMEM;
-        for (size_t i = 0; i < frames_n_slots(f); i++)
-                if (f->slots[i].words)
-                        *frames_find_slot(&bigger, f->slots[i].key) = f->slots[i];
-        free(f->slots);
-        *f = bigger;
+        t->shift = shift;
+        for (size_t i = 0; i < frames_n_slots(old); i++)
+                if (old->slots[i].words)
+                        *frames_find_slot(t, old->slots[i].key, &words) = old->slots[i];
+        if (f->shared)
+                t->older = old;
+        else
+                free(old);
+        __atomic_store_n(&f->table, t, __ATOMIC_RELEASE);
         return 0;
 }
 
 uint64_t *frames_chunk_add(struct frames *f, uint64_t key)
 {
         struct frames_slot *slot;
+        uint64_t *words = frames_chunk(f, key);
 
-        if (f->shift) {
-                slot = frames_find_slot(f, key);
-                if (slot->words)
-                        return slot->words;
-        }
+        if (words)
+                return words;
         /* never more than half full, so that a search stays short and always ends */
-        if ((f->n_chunks + 1) * 2 > frames_n_slots(f) && grow(f) < 0)
+        if ((f->n_chunks + 1) * 2 > frames_n_slots(f->table) && grow(f) < 0)
                 return NULL;
-        slot = frames_find_slot(f, key);
-        slot->words = calloc(FRAMES_CHUNK_WORDS, sizeof(uint64_t));
-        if (!slot->words)
+        slot = frames_find_slot(f->table, key, &words);
+        words = calloc(FRAMES_CHUNK_WORDS, sizeof(uint64_t));
+        if (!words)
                 return NULL;
         slot->key = key;
+        __atomic_store_n(&slot->words, words, __ATOMIC_RELEASE);
         f->n_chunks++;
-        return slot->words;
+        return words;
 }
 
 static size_t word_of(uint64_t number)
@@ -94,9 +104,9 @@ bool frames_remove(struct frames *f, uint64_t number)
         return true;
 }
 
-int frames_merge(struct frames *f, const struct frames *other)
+int frames_merge(struct frames *f, const struct frames *other, uint64_t *ret_added)
 {
-        uint64_t key, *from;
+        uint64_t key, *from, added = 0;
 
         for (size_t i = 0; frames_next_chunk(other, &i, &key, &from);) {
                 uint64_t *to = frames_chunk_add(f, key);
@@ -108,21 +118,26 @@ int frames_merge(struct frames *f, const struct frames *other)
 
                         if (!fresh)
                                 continue;
-                        f->count += (uint64_t)__builtin_popcountll(fresh);
-                        to[w] |= fresh;
+                        added += (uint64_t)__builtin_popcountll(fresh);
+                        __atomic_store_n(&to[w], to[w] | fresh, __ATOMIC_RELAXED);
                 }
         }
+        f->count += added;
+        *ret_added = added;
         return 0;
 }
 
 bool frames_next_chunk(const struct frames *f, size_t *index, uint64_t *ret_key, uint64_t **ret_words)
 {
-        for (; *index < frames_n_slots(f); (*index)++)
-                if (f->slots[*index].words) {
-                        *ret_key = f->slots[*index].key;
-                        *ret_words = f->slots[*index].words;
+        for (; *index < frames_n_slots(f->table); (*index)++) {
+                const struct frames_slot *slot = &f->table->slots[*index];
+
+                if (slot->words) {
+                        *ret_key = slot->key;
+                        *ret_words = slot->words;
                         (*index)++;
                         return true;
                 }
+        }
         return false;
 }

@@ -22,6 +22,19 @@ int hold_read_stat(const struct sys *sys, int dirfd, struct proc_stat *ret)
         return n == 0 ? -ESRCH : parse_proc_stat(buf, (size_t)n, ret);
 }
 
+int hold_read_stat_again(const struct sys *sys, int fd, struct proc_stat *ret)
+{
+        char buf[2048];
+        ssize_t n;
+
+        do
+                n = sys->ops->pread(sys, fd, buf, sizeof(buf), 0);
+        while (n == -EINTR);
+        if (n < 0)
+                return n == -ENOENT ? -ESRCH : (int)n;
+        return n == 0 ? -ESRCH : parse_proc_stat(buf, (size_t)n, ret);
+}
+
 bool hold_same_program(const struct proc_stat *a, const struct proc_stat *b)
 {
         return a->start_time == b->start_time && a->start_code == b->start_code && a->end_code == b->end_code &&
@@ -90,18 +103,28 @@ int hold_living(const struct sys *sys, int *dirfd, struct proc_stat *s)
         }
 }
 
-int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat)
+static int open_stat(const struct sys *sys, int dirfd)
 {
-        _cleanup_close_ int fd = -1;
+        int fd = sys->ops->openat(sys, dirfd, "stat", O_RDONLY);
+
+        return fd == -ENOENT ? -ESRCH : fd;
+}
+
+int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat, int *ret_stat_fd)
+{
+        _cleanup_close_ int fd = -1, stat_fd = -1;
         struct proc_stat s;
         char path[32];
-        int r;
+        int r, leader;
 
         snprintf(path, sizeof(path), "proc/%d", (int)pid);
-        fd = sys_open(sys, path, O_RDONLY | O_DIRECTORY);
+        fd = leader = sys_open(sys, path, O_RDONLY | O_DIRECTORY);
         if (fd < 0)
                 return fd == -ENOENT ? -ESRCH : fd;
-        r = hold_read_stat(sys, fd, &s);
+        stat_fd = open_stat(sys, fd);
+        if (stat_fd < 0)
+                return stat_fd;
+        r = hold_read_stat_again(sys, stat_fd, &s);
         if (r < 0)
                 return r;
         if (s.start_time != start_time)
@@ -111,13 +134,22 @@ int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc
                 return r;
         if (hold_is_ended(&s))
                 return -ESRCH;
+        if (fd != leader) {
+                close_fd(stat_fd);
+                stat_fd = open_stat(sys, fd);
+                if (stat_fd < 0)
+                        return stat_fd;
+        }
         *ret_stat = s;
+        *ret_stat_fd = TAKE_FD(stat_fd);
         return TAKE_FD(fd);
 }
 
 int process_open(const struct sys *sys, pid_t pid, uint64_t start_time)
 {
         struct proc_stat s;
+        int stat_fd = -1, fd = hold_open(sys, pid, start_time, &s, &stat_fd);
 
-        return hold_open(sys, pid, start_time, &s);
+        close_fd(stat_fd);
+        return fd;
 }

@@ -6,10 +6,12 @@
 #include "capd/base/sys.h"
 #include "proc-parse.h"
 
-/* process_open(), and what stat said. */
-int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat);
+/* process_open(), and what stat said; *ret_stat_fd is stat, still open, for hold_read_stat_again(). */
+int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat, int *ret_stat_fd);
 /* Reads stat of the process behind `dirfd`. 0; -ESRCH it has ended; another negative errno. */
 int hold_read_stat(const struct sys *sys, int dirfd, struct proc_stat *ret);
+/* The same through stat's own descriptor, which saves half of the cost. */
+int hold_read_stat_again(const struct sys *sys, int fd, struct proc_stat *ret);
 /*
  * A process whose first thread has ended while others run on is a zombie by its stat, and its statm, maps and pagemap are empty; its
  * memory is all there. Then *dirfd is exchanged for /proc/PID/task/TID of a thread that lives, which shows it, and *s for its stat.

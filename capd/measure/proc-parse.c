@@ -89,6 +89,8 @@ int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
                 STIME = 15,
                 THREADS = 20,
                 START_TIME = 22,
+                VM = 23,
+                RSS = 24,
                 START_CODE = 26,
                 LAST = 28
         };
@@ -131,6 +133,8 @@ int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
         s.cpu_ticks = fields[UTIME] + fields[STIME];
         s.threads = (uint32_t)MIN(fields[THREADS], (uint64_t)UINT32_MAX);
         s.start_time = fields[START_TIME];
+        s.vm = fields[VM];
+        s.rss = fields[RSS];
         s.start_code = fields[START_CODE];
         s.end_code = fields[START_CODE + 1];
         s.start_stack = fields[START_CODE + 2];

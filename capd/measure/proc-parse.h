@@ -27,6 +27,8 @@ struct proc_stat {
         uint64_t cpu_ticks; /* user and system */
         uint32_t threads;
         uint64_t start_time;
+        uint64_t vm;                                /* bytes */
+        uint64_t rss;                               /* pages */
         uint64_t start_code, end_code, start_stack; /* 0 without the right to trace it */
 };
 

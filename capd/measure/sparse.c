@@ -133,18 +133,18 @@ static int scan(struct walk *w, const struct vma *v, uint64_t from, uint64_t end
 static int find_by_scan(struct walk *w, const struct vma *v)
 {
         const struct sys *sys = w->context->sys;
-        uint64_t from = MAX(w->extents_until, w->at);
+        uint64_t from = MAX(w->extents_until, w->at), end = MIN(v->v.end, w->until);
         int r;
 
         w->extents.n = 0;
         w->next_extent = 0;
-        while (from < v->v.end && w->extents.n == 0) {
+        while (from < end && w->extents.n == 0) {
                 usec_t started, took;
 
                 if (guard_stopping(w->guard))
                         return -ECANCELED;
                 started = sys->ops->now(sys);
-                r = scan(w, v, from, v->v.end - from > w->scan_step ? from + w->scan_step : v->v.end, &from);
+                r = scan(w, v, from, end - from > w->scan_step ? from + w->scan_step : end, &from);
                 if (r == -EINTR)
                         continue;
                 if (r < 0)

@@ -7,27 +7,25 @@
 
 static const uint64_t empty_chunk[FRAMES_CHUNK_WORDS];
 
-static void set_clear(struct tally_set *s)
+void tally_init(struct tally *t, bool want_counts)
 {
-        frames_clear(&s->all);
-        frames_clear(&s->fresh);
+        *t = (struct tally){.want_counts = want_counts,
+                            .resident.shared = true,
+                            .hugetlb.shared = true,
+                            .swap.shared = true};
 }
 
 void tally_forget_pages(struct tally *t)
 {
-        set_clear(&t->resident);
-        set_clear(&t->hugetlb);
-        set_clear(&t->swap);
+        frames_clear(&t->resident);
+        frames_clear(&t->hugetlb);
+        frames_clear(&t->swap);
 }
 
 void tally_done(struct tally *t)
 {
         tally_forget_pages(t);
         frames_clear(&t->counts);
-        frames_clear(&t->touched);
-        free(t->again);
-        t->again = NULL;
-        t->n_again = t->again_allocated = 0;
 }
 
 /* Whether 64 pages of one kind follow one another in memory, as those of a huge page do. */
@@ -43,14 +41,13 @@ static inline bool is_word(const uint64_t *pages)
 }
 
 /*
- * Puts n numbers (of pages with the same flags) into a set: how many were new, or -ENOMEM. This loop and the kernel's own are what a
- * count costs.
+ * Puts the n numbers (of pages with the same flags) that are not in `all` into `fresh`. 0 or -ENOMEM. This loop and the kernel's own
+ * are what a count costs.
  */
-static ssize_t add_run(struct tally_set *s, const uint64_t *pages, size_t n)
+static int add_run(const struct frames *known, struct frames *fresh, const uint64_t *pages, size_t n)
 {
         const uint64_t *all = NULL;
-        uint64_t *fresh = NULL, key = UINT64_MAX;
-        ssize_t added = 0;
+        uint64_t *words = NULL, key = UINT64_MAX;
 
         for (size_t i = 0; i < n; i++) {
                 uint64_t number = pages[i] & PAGE_NUMBER_MASK;
@@ -59,59 +56,58 @@ static ssize_t add_run(struct tally_set *s, const uint64_t *pages, size_t n)
 
                 if (number >> FRAMES_CHUNK_BITS != key) {
                         key = number >> FRAMES_CHUNK_BITS;
-                        all = frames_chunk(&s->all, key);
+                        all = frames_chunk(known, key);
                         if (!all)
                                 all = empty_chunk;
                         /* looked up when first needed: in a family of processes that share, next to never */
-                        fresh = NULL;
+                        words = NULL;
                 }
                 if (bits == 1 && n - i >= 64 && is_word(pages + i)) {
                         bits = ~UINT64_C(0);
                         i += 63;
                 }
-                bits &= ~all[word];
+                bits &= ~frames_load(&all[word]);
                 if (bits == 0)
                         continue;
-                if (!fresh) {
-                        fresh = frames_chunk_add(&s->fresh, key);
-                        if (!fresh)
+                if (!words) {
+                        words = frames_chunk_add(fresh, key);
+                        if (!words)
                                 return -ENOMEM;
                 }
-                added += __builtin_popcountll(bits & ~fresh[word]);
-                fresh[word] |= bits;
+                words[word] |= bits;
         }
-        return added;
-}
-
-static int note_again(struct tally *t, uint64_t frame)
-{
-        /* beyond the limit a mapping is left out of the count, so that a page may look shared which is private: never the other way */
-        if (t->n_again == LIMIT_ROLLBACK_FRAMES)
-                return 0;
-        if (t->n_again == t->again_allocated) {
-                size_t n = t->again_allocated ? t->again_allocated * 2 : 256;
-                uint64_t *again = reallocarray(t->again, n, sizeof(*again));
-
-                if (!again)
-                        return -ENOMEM;
-                t->again = again;
-                t->again_allocated = n;
-        }
-        t->again[t->n_again++] = frame;
         return 0;
 }
 
-int tally_touch(struct tally *t, uint64_t frame)
+static int note_again(struct tally_part *p, uint64_t frame)
 {
-        int r = frames_add(&t->touched, frame);
+        /* beyond the limit a mapping is left out of the count, so that a page may look shared which is private: never the other way */
+        if (p->n_again == LIMIT_ROLLBACK_FRAMES)
+                return 0;
+        if (p->n_again == p->again_allocated) {
+                size_t n = p->again_allocated ? p->again_allocated * 2 : 256;
+                uint64_t *again = reallocarray(p->again, n, sizeof(*again));
 
-        return r == 0 ? note_again(t, frame) : MIN(r, 0);
+                if (!again)
+                        return -ENOMEM;
+                p->again = again;
+                p->again_allocated = n;
+        }
+        p->again[p->n_again++] = frame;
+        return 0;
 }
 
-static int touch_run(struct tally *t, const uint64_t *pages, size_t n)
+int tally_touch(struct tally_part *p, uint64_t frame)
+{
+        int r = frames_add(&p->touched, frame);
+
+        return r == 0 ? note_again(p, frame) : MIN(r, 0);
+}
+
+static int touch_run(struct tally_part *p, const uint64_t *pages, size_t n)
 {
         for (size_t i = 0; i < n; i++) {
-                int r = tally_touch(t, pages[i] & PAGE_NUMBER_MASK);
+                int r = tally_touch(p, pages[i] & PAGE_NUMBER_MASK);
 
                 if (r < 0)
                         return r;
@@ -141,23 +137,22 @@ size_t tally_run(const uint64_t *pages, size_t n)
         return end;
 }
 
-int tally_add(struct tally *t, const uint64_t *pages, size_t n)
+int tally_add(const struct tally *t, struct tally_part *p, const uint64_t *pages, size_t n)
 {
         uint64_t flags = pages[0] & ~PAGE_NUMBER_MASK;
-        ssize_t added;
+        int r;
 
         if (flags & PAGE_PRESENT) {
-                added = add_run(&t->resident, pages, n);
-                if (added < 0)
-                        return (int)added;
-                t->fresh_kinds[TALLY_KIND(flags)] += (uint64_t)added;
-                t->fresh_mapped += n;
-                return t->want_counts && !(flags & PAGE_EXCLUSIVE) ? touch_run(t, pages, n) : 0;
+                r = add_run(&t->resident, &p->resident[TALLY_KIND(flags)], pages, n);
+                if (r < 0)
+                        return r;
+                p->mapped += n;
+                return t->want_counts && !(flags & PAGE_EXCLUSIVE) ? touch_run(p, pages, n) : 0;
         }
-        if (flags & (PAGE_HUGETLB | PAGE_SWAPPED)) {
-                added = add_run(flags & PAGE_HUGETLB ? &t->hugetlb : &t->swap, pages, n);
-                return added < 0 ? (int)added : 0;
-        }
+        if (flags & PAGE_HUGETLB)
+                return add_run(&t->hugetlb, &p->hugetlb, pages, n);
+        if (flags & PAGE_SWAPPED)
+                return add_run(&t->swap, &p->swap, pages, n);
         return 0;
 }
 
@@ -176,12 +171,12 @@ static int count_mapping(struct tally *t, uint64_t frame)
         return 0;
 }
 
-int tally_commit_counts(struct tally *t)
+int tally_commit_counts(struct tally *t, const struct tally_part *p)
 {
         uint64_t key, *words;
         int r;
 
-        for (size_t i = 0; frames_next_chunk(&t->touched, &i, &key, &words);)
+        for (size_t i = 0; frames_next_chunk(&p->touched, &i, &key, &words);)
                 for (uint64_t w = 0; w < FRAMES_CHUNK_WORDS; w++)
                         for (uint64_t bits = words[w]; bits; bits &= bits - 1) {
                                 r = count_mapping(t,
@@ -189,47 +184,59 @@ int tally_commit_counts(struct tally *t)
                                 if (r < 0)
                                         return r;
                         }
-        for (size_t i = 0; i < t->n_again; i++) {
-                r = count_mapping(t, t->again[i]);
+        for (size_t i = 0; i < p->n_again; i++) {
+                r = count_mapping(t, p->again[i]);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-int tally_commit(struct tally *t)
+static int commit_pages(struct tally *t, const struct tally_part *p)
 {
+        uint64_t added;
         int r;
 
-        /* in an order in which what was not reached is only missing from the figures */
-        r = frames_merge(&t->resident.all, &t->resident.fresh);
-        if (r >= 0)
-                r = frames_merge(&t->hugetlb.all, &t->hugetlb.fresh);
-        if (r >= 0)
-                r = frames_merge(&t->swap.all, &t->swap.fresh);
-        if (r >= 0)
-                r = tally_commit_counts(t);
-        if (r >= 0) {
-                for (int i = 0; i < TALLY_KINDS; i++)
-                        t->kinds[i] += t->fresh_kinds[i];
-                t->mapped += t->fresh_mapped;
-                t->n_hugetlb = t->hugetlb.all.count;
-                t->n_swap = t->swap.all.count;
+        for (size_t i = 0; i < TALLY_KINDS; i++) {
+                r = frames_merge(&t->resident, &p->resident[i], &added);
+                if (r < 0)
+                        return r;
+                t->kinds[i] += added;
         }
-        tally_discard(t);
+        r = frames_merge(&t->hugetlb, &p->hugetlb, &added);
+        if (r < 0)
+                return r;
+        t->n_hugetlb += added;
+        r = frames_merge(&t->swap, &p->swap, &added);
+        if (r < 0)
+                return r;
+        t->n_swap += added;
+        return 0;
+}
+
+int tally_commit(struct tally *t, struct tally_part *p)
+{
+        int r = commit_pages(t, p);
+
+        if (r >= 0)
+                r = tally_commit_counts(t, p);
+        if (r >= 0)
+                t->mapped += p->mapped;
+        tally_discard(p);
         return r;
 }
 
-void tally_discard(struct tally *t)
+void tally_discard(struct tally_part *p)
 {
-        frames_clear(&t->resident.fresh);
-        frames_clear(&t->hugetlb.fresh);
-        frames_clear(&t->swap.fresh);
-        frames_clear(&t->touched);
-        t->n_again = 0;
-        t->fresh_mapped = 0;
-        for (int i = 0; i < TALLY_KINDS; i++)
-                t->fresh_kinds[i] = 0;
+        for (size_t i = 0; i < TALLY_KINDS; i++)
+                frames_clear(&p->resident[i]);
+        frames_clear(&p->hugetlb);
+        frames_clear(&p->swap);
+        frames_clear(&p->touched);
+        free(p->again);
+        p->again = NULL;
+        p->n_again = p->again_allocated = 0;
+        p->mapped = 0;
 }
 
 uint64_t tally_kinds(const uint64_t kinds[static TALLY_KINDS], uint64_t bits)

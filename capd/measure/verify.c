@@ -20,6 +20,7 @@
  * shared.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "count-internal.h"
 
@@ -34,6 +35,9 @@
 void verify_done(struct verify *v)
 {
         frames_clear(&v->before);
+        free(v->again);
+        v->again = NULL;
+        v->n_again = v->again_allocated = 0;
 }
 
 static int read_counts(struct walk_context *x, uint64_t frame, size_t n, uint64_t *ret)
@@ -77,13 +81,14 @@ static int read_chunk(struct walk_context *x, uint64_t key, const uint32_t *coun
 }
 
 /* Judges by the first walk. What of its sets is not needed any more is given back. */
-static int begin(struct verify *v, struct tally *t, struct walk_context *x)
+static int begin(struct verify *v, struct tally *t, struct walk_context *x, bool keep_frames)
 {
         uint64_t host[TALLY_COUNTERS] = {}, key, *words;
 
         if (x->kpagecount_fd < 0)
                 return -EOPNOTSUPP;
-        tally_forget_pages(t);
+        if (!keep_frames)
+                tally_forget_pages(t);
         for (size_t slot = 0; frames_next_chunk(&t->counts, &slot, &key, &words);) {
                 const uint32_t *seen = (const uint32_t *)words;
                 uint32_t *before = NULL;
@@ -143,8 +148,8 @@ static int judge(struct verify *v, struct tally *t, struct walk_context *x)
         return 0;
 }
 
-/* Counts the mappings of open frames in one process, in the fresh part of the tally. */
-static int walk_process(const struct verify *v, struct tally *t, struct walk_context *x, struct guard *guard,
+/* Counts the mappings of open frames in one process. */
+static int walk_process(const struct verify *v, struct tally_part *p, struct walk_context *x, struct guard *guard,
                         const struct member *m)
 {
         _cleanup_(walk_closep) struct walk *w = NULL;
@@ -169,35 +174,55 @@ static int walk_process(const struct verify *v, struct tally *t, struct walk_con
                         }
                         if (!before || before[frame & (TALLY_COUNTERS - 1)] == 0)
                                 continue;
-                        r = tally_touch(t, frame);
+                        r = tally_touch(p, frame);
                         if (r < 0)
                                 return r;
                 }
         return r < 0 ? r : walk_check(w);
 }
 
-/* Through whichever of its processes still lives. 0 also if none could be walked, or -ECANCELED. */
-static int walk_space(struct count *c, struct walk_context *x, struct guard *guard, struct group *g, size_t index)
+/* Through whichever of its processes still lives. 0 also if none could be walked. */
+int verify_walk(struct lane *l)
 {
-        const struct space *s = &c->spaces[index];
+        struct count *c = l->c;
+        struct group *g = l->slot->group;
+        const struct space *s = &c->spaces[l->slot->space];
         int r = -ESRCH;
 
+        parts_free(l->parts);
+        l->parts = parts_new(1);
+        if (!l->parts)
+                return 0;
         for (size_t m = s->first; m != NONE && r == -ESRCH; m = c->members[m].next) {
                 usec_t cpu = c->sys->ops->cpu_now(c->sys);
 
                 if (c->members[m].outcome == COUNT_GONE)
                         continue;
-                count_enter(c, WALK_VERIFY, index, m);
-                r = walk_process(&g->verify, &g->tally, x, guard, &c->members[m]);
-                if (x->lost)
+                pthread_mutex_lock(&c->mutex);
+                l->slot->member = m;
+                pthread_mutex_unlock(&c->mutex);
+                r = walk_process(&g->verify, &l->parts->items[0], l->x, l->guard, &c->members[m]);
+                if (l->x->lost)
                         return -ECANCELED;
-                count_leave(c);
+                pthread_mutex_lock(&c->mutex);
                 if (r == 0)
-                        r = tally_commit_counts(&g->tally);
-                tally_discard(&g->tally);
+                        r = tally_commit_counts(&g->tally, &l->parts->items[0]);
                 g->cost += c->sys->ops->cpu_now(c->sys) - cpu;
+                pthread_mutex_unlock(&c->mutex);
+                tally_discard(&l->parts->items[0]);
         }
         return r == -ECANCELED ? r : 0;
+}
+
+/* The kernel's counts are read, which blocks on nobody. */
+void verify_look(struct lane *l)
+{
+        struct count *c = l->c;
+        struct group *g = l->slot->group;
+        struct verify *v = &g->verify;
+
+        v->error = v->begun ? judge(v, &g->tally, l->x) : begin(v, &g->tally, l->x, c->flags & COUNT_KEEP_FRAMES);
+        v->begun = true;
 }
 
 static bool is_in(const struct space *s, size_t group)
@@ -206,39 +231,6 @@ static bool is_in(const struct space *s, size_t group)
                 if (s->groups[i] == group)
                         return true;
         return false;
-}
-
-/* The rest of a round's walks: 0 or -ECANCELED. */
-static int walk_round(struct count *c, struct walk_context *x, struct guard *guard, struct group *g)
-{
-        struct verify *v = &g->verify;
-
-        for (; v->next < c->n_spaces; v->next++) {
-                const struct space *s = &c->spaces[v->next];
-                int r;
-
-                if (s->outcome != COUNT_DONE || s->given_up || !is_in(s, (size_t)(g - c->groups)))
-                        continue;
-                if (guard_stopping(guard))
-                        return -ECANCELED;
-                r = walk_space(c, x, guard, g, v->next);
-                if (r < 0)
-                        return r;
-        }
-        v->next = 0;
-        v->round++;
-        return 0;
-}
-
-/* Reads the kernel's counts, which blocks on nobody. */
-static void look(struct count *c, struct walk_context *x, struct group *g)
-{
-        usec_t cpu = c->sys->ops->cpu_now(c->sys);
-        struct verify *v = &g->verify;
-
-        v->error = v->begun ? judge(v, &g->tally, x) : begin(v, &g->tally, x);
-        v->begun = true;
-        g->cost += c->sys->ops->cpu_now(c->sys) - cpu;
 }
 
 /* Whether another round is worth its walk. The first always is: pages that stand still, as those of libraries, are exact after it. */
@@ -251,20 +243,68 @@ static bool wants_round(const struct group *g)
         return v->round == 0 || (v->progress && v->open > tally_resident(&g->tally) / NEGLIGIBLE);
 }
 
-int verify_run(struct count *c, struct walk_context *x, struct guard *guard, struct group *g)
+static bool take_space(const struct count *c, struct group *g, size_t *ret)
 {
         struct verify *v = &g->verify;
 
-        if (!v->begun)
-                look(c, x, g);
-        while (wants_round(g)) {
-                int r = walk_round(c, x, guard, g);
-
-                if (r < 0)
-                        return r;
-                look(c, x, g);
+        if (v->n_again > 0) {
+                *ret = v->again[--v->n_again];
+                return true;
         }
-        return 0;
+        while (v->next < c->n_spaces) {
+                const struct space *s = &c->spaces[v->next++];
+
+                if (s->outcome == COUNT_DONE && !s->given_up && is_in(s, (size_t)(g - c->groups))) {
+                        *ret = v->next - 1;
+                        return true;
+                }
+        }
+        return false;
+}
+
+enum verify_step verify_next(struct count *c, struct group *g, size_t *ret_space)
+{
+        struct verify *v = &g->verify;
+
+        if (v->looking)
+                return VERIFY_WAIT;
+        if (v->begun && !v->in_round) {
+                if (!wants_round(g))
+                        return VERIFY_DONE;
+                v->in_round = true;
+                v->next = 0;
+        }
+        if (v->in_round) {
+                if (take_space(c, g, ret_space)) {
+                        v->walking++;
+                        return VERIFY_WALK;
+                }
+                if (v->walking > 0)
+                        return VERIFY_WAIT;
+                v->in_round = false;
+                v->round++;
+        }
+        v->looking = true;
+        return VERIFY_LOOK;
+}
+
+void verify_walked(struct group *g, size_t space, bool again)
+{
+        struct verify *v = &g->verify;
+
+        v->walking--;
+        if (!again)
+                return;
+        if (v->n_again == v->again_allocated) {
+                size_t n = v->again_allocated ? v->again_allocated * 2 : 4;
+                size_t *more = reallocarray(v->again, n, sizeof(*more));
+
+                if (!more)
+                        return; /* left out of the round, as what has ended is */
+                v->again = more;
+                v->again_allocated = n;
+        }
+        v->again[v->n_again++] = space;
 }
 
 bool verify_shared(const struct verify *v, uint64_t *ret_pages)

@@ -100,11 +100,12 @@ struct walk {
         struct guard *guard;
         pid_t pid;
         struct proc_stat identity; /* when it was opened */
-        int dirfd, pagemap_fd;
+        int dirfd, stat_fd, pagemap_fd;
         struct vmas vmas;
-        size_t i;      /* the mapping being walked */
-        uint64_t at;   /* everything below has been handed out */
-        uint64_t from; /* nothing below is to be handed out: walk_seek() */
+        size_t i;       /* the mapping being walked */
+        uint64_t at;    /* everything below has been handed out */
+        uint64_t from;  /* nothing below is to be handed out: walk_seek() */
+        uint64_t until; /* nor anything from here on: walk_limit() */
 
         /* entries read and not handed out yet: pages [window_start, window_end) */
         uint64_t *window;

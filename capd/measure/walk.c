@@ -74,7 +74,7 @@ static int check_pagemap(struct walk *w)
 static int check_identity(struct walk *w)
 {
         struct proc_stat s;
-        int r = hold_read_stat(w->context->sys, w->dirfd, &s);
+        int r = hold_read_stat_again(w->context->sys, w->stat_fd, &s);
 
         if (r < 0)
                 return r;
@@ -89,26 +89,13 @@ int walk_check(struct walk *w)
 }
 
 /* Reading everything costs 1 to 2 ns for each page that is not there, PAGEMAP_SCAN some 5 ns and smaps some 50 ns for each that is. */
-static int choose_method(struct walk *w)
+static enum sparse_method choose_method(const struct walk *w)
 {
-        const struct walk_context *c = w->context;
-        struct proc_statm s;
-        char buf[256];
-        ssize_t n;
-        int r;
+        uint64_t size = w->identity.vm / w->context->features->page_size;
 
-        n = sys_read_file_at(c->sys, w->dirfd, "statm", buf, sizeof(buf));
-        if (n <= 0)
-                return n == -ENOENT || n == 0 ? -ESRCH : (int)n;
-        r = parse_proc_statm(buf, (size_t)n, &s);
-        if (r < 0)
-                return r;
-        w->sparse = SPARSE_NOT;
-        if (c->features->pagemap_scan && s.size / 4 > s.resident + 4096)
-                w->sparse = SPARSE_SCAN;
-        else if (!c->features->pagemap_scan && s.size / 32 > s.resident + 2048)
-                w->sparse = SPARSE_SIZES;
-        return 0;
+        if (w->context->features->pagemap_scan)
+                return size / 4 > w->identity.rss + 4096 ? SPARSE_SCAN : SPARSE_NOT;
+        return size / 32 > w->identity.rss + 2048 ? SPARSE_SIZES : SPARSE_NOT;
 }
 
 int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t start_time, struct walk **ret)
@@ -120,11 +107,18 @@ int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t s
 
         if (!w)
                 return -ENOMEM;
-        *w = (struct walk){.context = c, .guard = guard, .pid = pid, .dirfd = -1, .pagemap_fd = -1, .scan_step = GIB};
+        *w = (struct walk){.context = c,
+                           .guard = guard,
+                           .pid = pid,
+                           .dirfd = -1,
+                           .stat_fd = -1,
+                           .pagemap_fd = -1,
+                           .until = UINT64_MAX,
+                           .scan_step = GIB};
         w->window = malloc(WINDOW_PAGES * sizeof(uint64_t));
         if (!w->window)
                 return -ENOMEM;
-        w->dirfd = hold_open(sys, pid, start_time, &w->identity);
+        w->dirfd = hold_open(sys, pid, start_time, &w->identity, &w->stat_fd);
         if (w->dirfd < 0)
                 return w->dirfd;
 
@@ -135,9 +129,7 @@ int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t s
                 return r;
         if (w->pagemap_fd < 0)
                 return w->pagemap_fd == -ENOENT ? -ESRCH : w->pagemap_fd;
-        r = choose_method(w);
-        if (r < 0)
-                return r;
+        w->sparse = choose_method(w);
         r = vmas_read(sys, guard, pid, w->dirfd, w->sparse == SPARSE_SIZES, c->features->page_size, &w->vmas, &lost);
         c->lost = c->lost || lost;
         if (r < 0)
@@ -154,6 +146,7 @@ struct walk *walk_close(struct walk *w)
         if (!w)
                 return NULL;
         close_fd(w->pagemap_fd);
+        close_fd(w->stat_fd);
         close_fd(w->dirfd);
         vmas_done(&w->vmas);
         extents_done(&w->extents);
@@ -196,6 +189,7 @@ static uint64_t window_limit(const struct walk *w)
                         limit = next->v.end;
                 }
         }
+        limit = MIN(limit, w->until);
         if (limit - w->at <= WINDOW_PAGES * page_size)
                 return limit;
         cut = align_down(w, w->at + WINDOW_PAGES * page_size);
@@ -210,11 +204,11 @@ static int seek_extent(struct walk *w, const struct vma *v)
 
                 while (w->next_extent < w->extents.n && w->extents.items[w->next_extent].end <= w->at)
                         w->next_extent++;
-                if (w->next_extent < w->extents.n) {
+                if (w->next_extent < w->extents.n && w->extents.items[w->next_extent].start < w->until) {
                         w->at = MAX(w->at, w->extents.items[w->next_extent].start);
                         return 1;
                 }
-                if (w->extents_until >= v->v.end)
+                if (w->extents_until >= MIN(v->v.end, w->until))
                         return 0;
                 r = sparse_find(w, v);
                 if (r < 0)
@@ -248,6 +242,8 @@ int walk_next(struct walk *w, struct walk_chunk *ret)
                 int r = 1;
 
                 w->at = MAX(w->at, v->v.start);
+                if (w->at >= w->until)
+                        return 0;
                 if (w->at >= v->v.end || v->expected == 0) {
                         enter_mapping(w, w->i + 1);
                         continue;
@@ -255,12 +251,14 @@ int walk_next(struct walk *w, struct walk_chunk *ret)
                 if (w->at >= w->window_end) {
                         if (sparse_wants(w, v))
                                 r = seek_extent(w, v);
-                        if (r > 0)
-                                r = fill_window(w);
-                        else if (r == 0) {
+                        if (r == 0) {
+                                if (v->v.end > w->until)
+                                        return 0;
                                 enter_mapping(w, w->i + 1);
                                 continue;
                         }
+                        if (r > 0)
+                                r = fill_window(w);
                         if (r < 0)
                                 return r;
                 }
@@ -313,6 +311,39 @@ int walk_seek(struct walk *w, uint64_t address)
         /* a huge page is judged by its head */
         w->at = align_down(w, address);
         return 0;
+}
+
+void walk_limit(struct walk *w, uint64_t until)
+{
+        w->until = until;
+}
+
+uint64_t walk_piece(const struct walk *w, uint64_t from, uint64_t pages, uint64_t *ret_left)
+{
+        uint64_t page_size = w->context->features->page_size, left = 0, until = UINT64_MAX;
+        /* bytes of mappings to a page, and how many of them are wanted */
+        uint64_t spread = w->vmas.size / MAX(w->identity.rss, UINT64_C(1)), want;
+
+        spread = MAX(spread, page_size);
+        want = MIN(pages, UINT64_MAX / 2 / spread) * spread;
+        for (size_t i = mapping_above(w, from); i < w->vmas.n; i++) {
+                const struct walk_vma *v = &w->vmas.items[i].v;
+                uint64_t start = MAX(v->start, from), size = v->end - start;
+
+                if (until == UINT64_MAX && left + size > want && w->sparse != SPARSE_SIZES) {
+                        /* the rest is another piece's */
+                        until = align_down(w, start + (want - left)) + HUGE_PAGES * page_size;
+                        left = v->end - MIN(until, v->end);
+                        continue;
+                }
+                left += size;
+        }
+        if (until == UINT64_MAX || left == 0) {
+                *ret_left = 0;
+                return UINT64_MAX;
+        }
+        *ret_left = left / spread;
+        return until;
 }
 
 /* The part of walk_read() that lies in one mapping and one stretch of 2 MiB. */

@@ -4,11 +4,12 @@
  *
  * Each thread has a `struct worker` with one atomic phase. Outside guarded calls it is RUNNING (or IDLE) and owns the
  * job it runs; inside one it is CALLING, and whoever changes CALLING first decides: the thread itself back to RUNNING when the
- * call returns, or the pool to LOST. After LOST the thread owns nothing but its worker, which it frees when it ends;
- * it does not even look at the pool, which may be gone by then.
+ * call returns, or the pool to LOST. After LOST the thread owns nothing but its part in its worker, which is freed when both it and
+ * the pool have let go of it; it does not even look at the pool, which may be gone by then.
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
@@ -33,6 +34,7 @@ struct worker {
         _Atomic int phase;
         _Atomic usec_t since; /* start of the guarded call */
         _Atomic bool stopping;
+        _Atomic unsigned holders; /* of the struct: the pool and the thread */
 };
 
 struct worker_pool {
@@ -44,7 +46,8 @@ struct worker_pool {
         pthread_cond_t wake;
         struct job *queue, **queue_tail;
         struct job *finished, **finished_tail;
-        unsigned n_running;
+        struct job *open;   /* running, and would be done sooner by more threads */
+        unsigned n_running; /* threads */
         bool stopping;
 };
 
@@ -53,6 +56,14 @@ static _Atomic unsigned lost_threads; /* outlives any pool: a lost thread counts
 unsigned worker_lost_threads(void)
 {
         return atomic_load(&lost_threads);
+}
+
+unsigned worker_useful_threads(void)
+{
+        cpu_set_t set;
+
+        /* it fails where the host has more processors than the set has room for */
+        return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)MAX(CPU_COUNT(&set), 1) : MAX_WORKERS;
 }
 
 static void worker_enter(struct guard *g, pid_t pid)
@@ -103,6 +114,82 @@ static void notify_owner(struct worker_pool *p)
                 return; /* EAGAIN: the counter is full, so the owner has been told */
 }
 
+static void worker_let_go(struct worker *w)
+{
+        if (atomic_fetch_sub(&w->holders, 1) == 1)
+                free(w);
+}
+
+/* -- jobs; with the mutex held -- */
+
+static void queue_job(struct worker_pool *p, struct job *job)
+{
+        job->queued = true;
+        append(&p->queue_tail, job);
+}
+
+static void close_job(struct worker_pool *p, struct job *job)
+{
+        job->open = false;
+        for (struct job **at = &p->open; *at; at = &(*at)->next_open)
+                if (*at == job) {
+                        *at = job->next_open;
+                        return;
+                }
+}
+
+static void finish_job(struct worker_pool *p, struct job *job, int result)
+{
+        close_job(p, job);
+        job->result = result;
+        append(&p->finished_tail, job);
+        notify_owner(p);
+}
+
+/* A job for a thread that has none. Helping leaves one thread free, so that what is submitted next need not wait for a long job. */
+static struct job *take_job(struct worker_pool *p)
+{
+        struct job *job = pop(&p->queue, &p->queue_tail);
+
+        if (job) {
+                job->queued = false;
+                if (job->running == 0)
+                        job->result = 0;
+                return job;
+        }
+        if (p->n_running + 1 >= p->n_workers)
+                return NULL;
+        for (job = p->open; job; job = job->next_open)
+                if (job->running < job->threads)
+                        return job;
+        return NULL;
+}
+
+/* A thread has come back from a job. */
+static void leave_job(struct worker_pool *p, struct job *job, int r)
+{
+        close_job(p, job); /* there was nothing left for this one */
+        if (job->result >= 0)
+                job->result = r;
+        if (--job->running == 0 && !job->queued)
+                finish_job(p, job, job->result);
+}
+
+static void worker_help(struct guard *g)
+{
+        struct worker *w = (struct worker *)g;
+        struct worker_pool *p = w->pool;
+
+        pthread_mutex_lock(&p->mutex);
+        if (!w->job->open && w->job->threads > 1) {
+                w->job->open = true;
+                w->job->next_open = p->open;
+                p->open = w->job;
+                pthread_cond_broadcast(&p->wake);
+        }
+        pthread_mutex_unlock(&p->mutex);
+}
+
 static void *worker_main(void *arg)
 {
         struct worker *w = arg;
@@ -110,30 +197,30 @@ static void *worker_main(void *arg)
 
         pthread_mutex_lock(&p->mutex);
         for (;;) {
+                struct job *job = NULL;
                 int r;
 
-                while (!p->queue && !p->stopping)
+                while (!p->stopping && !(job = take_job(p)))
                         pthread_cond_wait(&p->wake, &p->mutex);
                 if (p->stopping)
                         break;
-                w->job = pop(&p->queue, &p->queue_tail);
+                w->job = job;
+                job->running++;
                 p->n_running++;
                 atomic_store(&w->phase, PHASE_RUNNING);
                 pthread_mutex_unlock(&p->mutex);
 
-                r = w->job->ops->run(w->job, &w->guard);
+                r = job->ops->run(job, &w->guard);
                 if (atomic_load(&w->phase) == PHASE_LOST) {
                         atomic_fetch_sub(&lost_threads, 1);
-                        free(w);
+                        worker_let_go(w);
                         return NULL;
                 }
                 pthread_mutex_lock(&p->mutex);
                 atomic_store(&w->phase, PHASE_IDLE);
-                w->job->result = r;
-                append(&p->finished_tail, w->job);
                 w->job = NULL;
                 p->n_running--;
-                notify_owner(p);
+                leave_job(p, job, r);
         }
         pthread_mutex_unlock(&p->mutex);
         return NULL;
@@ -151,7 +238,9 @@ static int worker_start(struct worker_pool *p)
         w = calloc(1, sizeof(*w));
         if (!w)
                 return -ENOMEM;
-        w->guard = (struct guard){.enter = worker_enter, .leave = worker_leave, .stopping = worker_stopping};
+        w->guard = (struct guard){
+                        .enter = worker_enter, .leave = worker_leave, .stopping = worker_stopping, .help = worker_help};
+        atomic_store(&w->holders, 2);
         w->sys = p->sys;
         w->pool = p;
         pthread_attr_init(&attr);
@@ -165,7 +254,9 @@ static int worker_start(struct worker_pool *p)
                 free(w);
                 return -r;
         }
+        pthread_mutex_lock(&p->mutex);
         p->workers[p->n_workers++] = w;
+        pthread_mutex_unlock(&p->mutex);
         return 0;
 }
 
@@ -198,12 +289,12 @@ int worker_pool_new(const struct sys *sys, unsigned threads, struct worker_pool 
 void worker_pool_submit(struct worker_pool *p, struct job *job)
 {
         pthread_mutex_lock(&p->mutex);
-        job->result = -EBUSY;
-        if (p->n_workers == 0) {
-                append(&p->finished_tail, job);
-                notify_owner(p);
-        } else {
-                append(&p->queue_tail, job);
+        job->running = 0;
+        job->queued = job->open = false;
+        if (p->n_workers == 0)
+                finish_job(p, job, -EBUSY);
+        else {
+                queue_job(p, job);
                 pthread_cond_signal(&p->wake);
         }
         pthread_mutex_unlock(&p->mutex);
@@ -235,28 +326,36 @@ void worker_pool_dispatch(struct worker_pool *p)
         }
 }
 
-/* Takes the worker out of the pool and its job back. */
+/*
+ * Takes the worker out of the pool and its job back. Until the job is in the queue again it counts as running, so that no other
+ * thread which is at it can finish it.
+ */
 static void give_up(struct worker_pool *p, unsigned i)
 {
         struct worker *w = p->workers[i];
         struct job *job = w->job;
 
         pthread_detach(w->thread);
+        job->ops->give_up(job, &w->guard);
+        worker_let_go(w);
+        pthread_mutex_lock(&p->mutex);
         p->workers[i] = p->workers[--p->n_workers];
-        job->ops->give_up(job);
+        pthread_mutex_unlock(&p->mutex);
         if (atomic_fetch_add(&lost_threads, 1) + 1 <= LIMIT_STUCK_THREADS && worker_start(p) < 0)
                 log_debug("Cannot start another scanner thread, ignoring");
 
         pthread_mutex_lock(&p->mutex);
         p->n_running--;
-        job->next = p->queue;
-        p->queue = job;
-        if (!job->next)
-                p->queue_tail = &job->next;
-        while (p->n_workers == 0 && (job = pop(&p->queue, &p->queue_tail))) {
-                append(&p->finished_tail, job);
-                notify_owner(p);
+        job->running--;
+        if (!job->queued) {
+                job->queued = true;
+                job->next = p->queue;
+                p->queue = job;
+                if (!job->next)
+                        p->queue_tail = &job->next;
         }
+        while (p->n_workers == 0 && (job = pop(&p->queue, &p->queue_tail)))
+                finish_job(p, job, -EBUSY);
         pthread_cond_signal(&p->wake);
         pthread_mutex_unlock(&p->mutex);
 }
@@ -306,10 +405,28 @@ static void cancel_queue(struct worker_pool *p)
         pthread_mutex_lock(&p->mutex);
         p->stopping = true;
         while ((job = pop(&p->queue, &p->queue_tail))) {
+                job->queued = false;
                 job->result = -ECANCELED;
-                append(&p->finished_tail, job);
+                if (job->running == 0)
+                        finish_job(p, job, -ECANCELED);
         }
         pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->mutex);
+}
+
+/* The thread is lost while the pool ends: nobody goes on with its job. */
+static void abandon(struct worker_pool *p, struct worker *w)
+{
+        struct job *job = w->job;
+
+        atomic_fetch_add(&lost_threads, 1);
+        pthread_detach(w->thread);
+        job->ops->give_up(job, &w->guard);
+        worker_let_go(w);
+        pthread_mutex_lock(&p->mutex);
+        job->result = -ECANCELED;
+        if (--job->running == 0)
+                finish_job(p, job, -ECANCELED);
         pthread_mutex_unlock(&p->mutex);
 }
 
@@ -336,15 +453,7 @@ struct worker_pool *worker_pool_free(struct worker_pool *p)
                         }
                         if (p->sys->ops->now(p->sys) > deadline &&
                             atomic_compare_exchange_strong(&w->phase, &expected, PHASE_LOST)) {
-                                struct job *job = w->job;
-
-                                atomic_fetch_add(&lost_threads, 1);
-                                pthread_detach(w->thread);
-                                job->ops->give_up(job);
-                                pthread_mutex_lock(&p->mutex);
-                                job->result = -ECANCELED;
-                                append(&p->finished_tail, job);
-                                pthread_mutex_unlock(&p->mutex);
+                                abandon(p, w);
                                 break;
                         }
                         nanosleep(&nap, NULL);

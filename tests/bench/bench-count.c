@@ -2,8 +2,8 @@
 /*
  * bench-count.c: what a count costs, beside what one would do without capd.
  *
- *     bench-count count N PID…   N times in turn: libmeasure's exact count of the group, and a loop that opens and
- *                                reads smaps_rollup of each process
+ *     bench-count count N PID…   N times in turn: libmeasure's exact count of the group, with all processors and with one thread,
+ *                                a loop that opens and reads smaps_rollup of each process, and one that reads pagemap of each
  *     bench-count statm N PID…   N times: open, read and close statm of each process
  *
  * Prints one line of JSON a repetition, times in microseconds of wall clock and of CPU.
@@ -19,6 +19,7 @@
 #include "capd/base/sys.h"
 #include "capd/measure/count.h"
 #include "capd/measure/features.h"
+#include "capd/measure/worker.h"
 
 struct stopwatch {
         struct timespec wall, cpu;
@@ -74,8 +75,8 @@ static uint64_t start_time(pid_t pid)
         return p ? strtoull(p + 1, NULL, 10) : 0;
 }
 
-static uint64_t count_once(const struct sys *sys, const struct features *features, const pid_t *pids, size_t n,
-                           double *ret_wall, double *ret_cpu)
+static uint64_t count_once(const struct sys *sys, const struct features *features, unsigned threads, const pid_t *pids,
+                           size_t n, double *ret_wall, double *ret_cpu)
 {
         _cleanup_(count_freep) struct count *c = NULL;
         struct group_sample sample = {0};
@@ -96,7 +97,7 @@ static uint64_t count_once(const struct sys *sys, const struct features *feature
                 if (r < 0)
                         die("count_add_process", -r);
         }
-        r = count_run(c, NULL);
+        r = count_run_parallel(c, threads);
         if (r < 0)
                 die("count_run", -r);
         count_group_result(c, group, &sample);
@@ -165,7 +166,7 @@ int main(int argc, char **argv)
 {
         static struct features features;
         _cleanup_free_ pid_t *pids = NULL;
-        double wall, cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu;
+        double wall, cpu, one_wall, one_cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu;
         struct sys sys;
         size_t n;
         int r;
@@ -188,14 +189,17 @@ int main(int argc, char **argv)
                 die("features_probe", -r);
         for (int i = 0; i < atoi(argv[2]); i++) {
                 if (strcmp(argv[1], "count") == 0) {
-                        uint64_t resident = count_once(&sys, &features, pids, n, &wall, &cpu);
+                        uint64_t resident = count_once(&sys, &features, worker_useful_threads(), pids, n, &wall, &cpu);
                         uint64_t pss = rollup_once(pids, n, &rollup_wall, &rollup_cpu);
 
+                        if (count_once(&sys, &features, 1, pids, n, &one_wall, &one_cpu) != resident)
+                                fprintf(stderr, "bench-count: one thread counts differently: has something changed?\n");
                         bare_once(pids, n, &bare_wall, &bare_cpu);
-                        printf("{\"count\":%.0f,\"count_cpu\":%.0f,\"rollup\":%.0f,\"rollup_cpu\":%.0f,"
+                        printf("{\"count\":%.0f,\"count_cpu\":%.0f,\"one\":%.0f,\"one_cpu\":%.0f,\"rollup\":%.0f,"
+                               "\"rollup_cpu\":%.0f,"
                                "\"bare\":%.0f,\"bare_cpu\":%.0f,\"resident\":%llu,\"pss\":%llu}\n",
-                               wall, cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu, (unsigned long long)resident,
-                               (unsigned long long)pss);
+                               wall, cpu, one_wall, one_cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu,
+                               (unsigned long long)resident, (unsigned long long)pss);
                 } else {
                         struct stopwatch watch;
                         char buf[256];

@@ -2,7 +2,7 @@
 /*
  * count.h: exact counting, every page frame once for each group.
  *
- * A count is filled with groups and processes, run (possibly by several threads one after the other, if one is given up),
+ * A count is filled with groups and processes, run (by one thread or by several at one time, of which some may be given up),
  * and then asked for results. Groups that share processes are counted in one walk of each process. A process that
  * ends or executes another program during the walk is left out whole: what it had added is taken out again.
  */
@@ -21,6 +21,8 @@ enum count_flags {
         COUNT_PRIVATE = 1 << 0, /* private_bytes and shared_bytes, by the mapping counts of frames: a look-up a frame */
         COUNT_SHARES = 1 << 1,  /* per process: `share` and `alone`; a second walk */
         COUNT_PSS = 1 << 2,     /* pss_sum from smaps_rollup: slow, and holds the target's mmap lock throughout */
+        /* the frames of the groups are kept until count_free(), for what in measure/ looks at them: a bit a page */
+        COUNT_KEEP_FRAMES = 1 << 3,
 };
 
 enum count_outcome {
@@ -57,12 +59,16 @@ int count_add_process(struct count *c, pid_t pid, uint64_t start_time, uint64_t 
                       size_t n_groups);
 
 /*
- * Walks everything that is still pending. 0 when done; -ECANCELED if the thread was given up or told to stop. After a
- * thread was given up, the owner calls count_give_up_current() and runs the count again in another thread.
+ * Walks everything that is still pending. Several threads may be in it at one time, each with a guard of its own: they share the
+ * work, large address spaces too. guard->help is called when more of them would be of use. 0 when all is done; -ECANCELED if
+ * the thread was given up or told to stop. After a thread was given up, the owner calls count_give_up() and runs the count
+ * again in another thread, whether or not others are still at it.
  */
 int count_run(struct count *c, struct guard *guard);
-/* Marks the process that the lost thread is stuck on. Returns its pid, 0 if none. */
-pid_t count_give_up_current(struct count *c);
+/* The same with up to so many threads that are made for it and never given up. */
+int count_run_parallel(struct count *c, unsigned threads);
+/* Marks the process that the lost thread, the one with this guard, is stuck on. Returns its pid, 0 if none. */
+pid_t count_give_up(struct count *c, const struct guard *guard);
 
 /*
  * The counted part of a sample; the cheap part is left alone. quality is EXACT, or BOUND_LOWER if a process was

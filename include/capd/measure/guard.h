@@ -20,6 +20,7 @@ struct guard {
         void (*enter)(struct guard *g, pid_t pid);
         bool (*leave)(struct guard *g);    /* false: given up */
         bool (*stopping)(struct guard *g); /* true: the job is wanted no more; end early with -ECANCELED */
+        void (*help)(struct guard *g);     /* the job would be done sooner by more threads; NULL: there are none */
 };
 
 static inline void guard_enter(struct guard *g, pid_t pid)
@@ -36,6 +37,12 @@ static inline bool guard_leave(struct guard *g)
 static inline bool guard_stopping(struct guard *g)
 {
         return g && g->stopping(g);
+}
+
+static inline void guard_call_for_help(struct guard *g)
+{
+        if (g && g->help)
+                g->help(g);
 }
 
 #endif

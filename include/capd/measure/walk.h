@@ -67,6 +67,13 @@ DEFINE_CLEANUP(struct walk *, walk_close)
 int walk_next(struct walk *w, struct walk_chunk *ret);
 /* Goes on at the first page at or after `address`. */
 int walk_seek(struct walk *w, uint64_t address);
+/* walk_next() ends before `until`: a multiple of 2 MiB, or UINT64_MAX. To go on there, give another one. */
+void walk_limit(struct walk *w, uint64_t until);
+/*
+ * Where a piece ends that begins at `from` and holds some `pages` pages, if they are spread evenly over the mappings: for
+ * walk_limit(). UINT64_MAX if nothing is left beyond it. *ret_left: pages that may be left, by the same reckoning.
+ */
+uint64_t walk_piece(const struct walk *w, uint64_t from, uint64_t pages, uint64_t *ret_left);
 /* Reads the same pages of [address, address + n * page_size) anew into pages[] under the same rules. 0 or as walk_next(). */
 int walk_read(struct walk *w, uint64_t address, size_t n, uint64_t *pages);
 /* Whether it is still the same process and the same program: 0 or -ESRCH. */

@@ -2,7 +2,8 @@
 /*
  * worker.h: the pool of scanner threads.
  *
- * Whatever can block on another process runs here, as a job. Jobs are taken in order. A thread that hangs in a guarded
+ * Whatever can block on another process runs here, as a job. Jobs are taken in order. A thread that has none may help
+ * with one that called for it, as long as one more stays free for what comes. A thread that hangs in a guarded
  * call (guard.h) for longer than LIMIT_SCAN_CALL_USEC is given up: the job is told so, and another thread runs it
  * on from there. Lost threads are replaced until LIMIT_STUCK_THREADS of them are lost at one time; one that comes back at last ends quietly.
  *
@@ -20,10 +21,14 @@
 struct job;
 
 struct job_ops {
-        /* In a scanner thread; called again in another one after give_up(). Its value goes to done(). */
+        /*
+         * In a scanner thread; called again in another one after give_up(). Its value goes to done(), the first negative one if there were
+         * several. While the job has called for help (guard_call_for_help()) it may run in several threads at one time, up to
+         * job->threads: then it returns when nothing is left for this thread to do, and is done when all have returned.
+         */
         int (*run)(struct job *job, struct guard *guard);
-        /* The thread that ran the job is lost: mark what it is stuck on, and log it. */
-        void (*give_up)(struct job *job);
+        /* The thread that ran the job with this guard is lost: mark what it is stuck on, and log it. Others may be running it. */
+        void (*give_up)(struct job *job, const struct guard *guard);
         /* The job is the owner's again: take the result and free it. -EBUSY: no thread is left to run it; -ECANCELED: stopping. */
         void (*done)(struct job *job, int result);
 };
@@ -31,7 +36,11 @@ struct job_ops {
 /* The first member of every job's own struct. */
 struct job {
         const struct job_ops *ops;
-        struct job *next; /* private to worker.c */
+        unsigned threads; /* that may run it at one time; 0 is 1 */
+        /* private to worker.c */
+        struct job *next, *next_open;
+        unsigned running;
+        bool queued, open;
         int result;
 };
 
@@ -50,6 +59,8 @@ void worker_pool_dispatch(struct worker_pool *p);
 /* Gives up threads that hang. Returns how many were; to be called at least once a second while jobs run. */
 unsigned worker_pool_check(struct worker_pool *p);
 bool worker_pool_idle(const struct worker_pool *p);
+/* Threads that one job can make use of here: as many as there are processors that this process may run on. */
+unsigned worker_useful_threads(void);
 /* Threads lost and not come back yet, in this process. */
 unsigned worker_lost_threads(void);
 

@@ -276,6 +276,7 @@ void world_exit(struct world *w, pid_t pid)
         if (!w->mm_is_shared)
                 set_size(w->processes[i].pagemap, 0);
         snprintf(from, sizeof(from), "%s/proc/%d/stat", w->path, (int)pid);
+        assert_int_equal(truncate(from, 0), 0); /* for who holds it open */
         assert_int_equal(unlink(from), 0);
         snprintf(from, sizeof(from), "%s/proc/%d", w->path, (int)pid);
         snprintf(to, sizeof(to), "%s/gone-%u", w->path, serial++);

@@ -9,10 +9,10 @@
 
 #include "fake.h"
 
-/* Whether the call at hand is the one that is to fail. */
+/* Whether the call at hand is the one that is to fail. Several threads may call. */
 static bool fails(struct fake *f, enum fake_op op)
 {
-        return ++f->calls[op] == f->fail_at && f->fail_op == op;
+        return __atomic_add_fetch(&f->calls[op], 1, __ATOMIC_RELAXED) == f->fail_at && f->fail_op == op;
 }
 
 #define FAIL(sys, op)                                                                                                  \
@@ -34,7 +34,7 @@ static ssize_t fake_pread(const struct sys *sys, int fd, void *buf, size_t size,
 
         FAIL(sys, OP_PREAD);
         if (f->on_pread)
-                f->on_pread(f, f->calls[OP_PREAD]);
+                f->on_pread(f, __atomic_load_n(&f->calls[OP_PREAD], __ATOMIC_RELAXED));
         return sys_ops_native.pread(sys, fd, buf, size, offset);
 }
 
@@ -125,7 +125,7 @@ static usec_t fake_now(const struct sys *sys)
 {
         struct fake *f = sys->userdata;
 
-        return f->time += f->time_step;
+        return __atomic_add_fetch(&f->time, f->time_step, __ATOMIC_RELAXED);
 }
 
 static void mkdirs(struct fake *f, const char *path)
@@ -220,18 +220,35 @@ void fake_done(struct fake *f)
         fake_remove(f, "");
 }
 
-void fake_stat(struct fake *f, int pid, uint64_t start_time, const char *comm, char state, uint64_t start_code)
+static void write_stat(struct fake *f, int pid, uint64_t start_time, const char *comm, char state, uint64_t start_code,
+                       uint64_t vm, uint64_t rss)
 {
         char path[64], text[512];
 
         snprintf(path, sizeof(path), "proc/%d/stat", pid);
         snprintf(text, sizeof(text),
-                 "%d (%s) %c 1 1 1 0 -1 4194304 1 0 0 0 5 7 0 0 20 0 3 0 %llu 1000 10 18446744073709551615 %llu %llu "
+                 "%d (%s) %c 1 1 1 0 -1 4194304 1 0 0 0 5 7 0 0 20 0 3 0 %llu %llu %llu 18446744073709551615 %llu %llu "
                  "%llu 0 0 "
                  "0 0 0 0\n",
-                 pid, comm, state, (unsigned long long)start_time, (unsigned long long)start_code,
-                 (unsigned long long)start_code + 10, (unsigned long long)start_code + 20);
+                 pid, comm, state, (unsigned long long)start_time, (unsigned long long)vm, (unsigned long long)rss,
+                 (unsigned long long)start_code, (unsigned long long)start_code + 10,
+                 (unsigned long long)start_code + 20);
         fake_write(f, path, text);
+}
+
+void fake_stat(struct fake *f, int pid, uint64_t start_time, const char *comm, char state, uint64_t start_code)
+{
+        write_stat(f, pid, start_time, comm, state, start_code, 1000, 10);
+}
+
+void fake_vanish(struct fake *f, int pid)
+{
+        char path[64];
+
+        /* emptied, for those who hold it open, and then gone */
+        snprintf(path, sizeof(path), "proc/%d/stat", pid);
+        fake_write(f, path, "");
+        fake_remove(f, path);
 }
 
 void fake_process(struct fake *f, int pid, uint64_t start_time, const char *comm, const char *maps, uint64_t vm,
@@ -239,7 +256,7 @@ void fake_process(struct fake *f, int pid, uint64_t start_time, const char *comm
 {
         char path[64], text[512];
 
-        fake_stat(f, pid, start_time, comm, 'S', (uint64_t)pid * 4096);
+        write_stat(f, pid, start_time, comm, 'S', (uint64_t)pid * 4096, vm * FAKE_PAGE, rss);
         snprintf(path, sizeof(path), "proc/%d/statm", pid);
         snprintf(text, sizeof(text), "%llu %llu 1 1 0 1 0\n", (unsigned long long)vm, (unsigned long long)rss);
         fake_write(f, path, text);

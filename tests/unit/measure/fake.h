@@ -71,6 +71,8 @@ void fake_remove(struct fake *f, const char *path); /* a file, or a directory wi
 void fake_process(struct fake *f, int pid, uint64_t start_time, const char *comm, const char *maps, uint64_t vm,
                   uint64_t rss);
 void fake_stat(struct fake *f, int pid, uint64_t start_time, const char *comm, char state, uint64_t start_code);
+/* It ends: its stat does. */
+void fake_vanish(struct fake *f, int pid);
 /* The entries of pages from an address on. */
 void fake_pages(struct fake *f, int pid, uint64_t address, const uint64_t *entries, size_t n);
 void fake_frame(struct fake *f, uint64_t frame, uint64_t flags, uint64_t count);

@@ -69,12 +69,14 @@ static void test_against_reference(void **state)
 static void test_merge(void **state)
 {
         struct frames a = {}, b = {};
+        uint64_t added;
 
         for (uint64_t n = 0; n < 20000; n += 2)
                 assert_int_equal(frames_add(&a, n), 1);
         for (uint64_t n = 0; n < 20000; n += 3)
                 assert_int_equal(frames_add(&b, n + 10000), 1);
-        assert_int_equal(frames_merge(&a, &b), 0);
+        assert_int_equal(frames_merge(&a, &b, &added), 0);
+        assert_int_equal(added, 6667 - 1667);
         check_count(&b, 6667);
         for (uint64_t n = 0; n < 40000; n++) {
                 bool in_a = n < 20000 && n % 2 == 0, in_b = n >= 10000 && n < 30000 && (n - 10000) % 3 == 0;
@@ -83,7 +85,8 @@ static void test_merge(void **state)
         }
         check_count(&a, 10000 + 6667 - 1667);
         frames_clear(&b);
-        assert_int_equal(frames_merge(&a, &b), 0);
+        assert_int_equal(frames_merge(&a, &b, &added), 0);
+        assert_int_equal(added, 0);
         frames_clear(&a);
 }
 

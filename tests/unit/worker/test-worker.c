@@ -74,7 +74,7 @@ static int test_run(struct job *job, struct guard *guard)
         return 7;
 }
 
-static void test_give_up(struct job *job)
+static void test_give_up(struct job *job, const struct guard *guard)
 {
         struct test_job *t = (struct test_job *)job;
 
@@ -255,6 +255,148 @@ static void the_end_does_not_wait_for_a_hung_thread(void **state)
         wait_until_none_is_lost();
 }
 
+/* A job that calls for help: each thread that comes stays until it is let go, or hangs. */
+struct open_job {
+        struct job job;
+        _Atomic unsigned inside, most, hangs, lost;
+        _Atomic bool release, release_hanging;
+        const struct guard *hanging;
+        bool finished;
+        int result;
+};
+
+static int open_run(struct job *job, struct guard *guard)
+{
+        struct open_job *o = (struct open_job *)job;
+        unsigned n = atomic_fetch_add(&o->inside, 1) + 1;
+
+        if (n > atomic_load(&o->most))
+                atomic_store(&o->most, n);
+        guard_call_for_help(guard);
+        guard_call_for_help(guard);
+        if (n == 2 && atomic_fetch_sub(&o->hangs, 1) == 1) {
+                guard_enter(guard, 1);
+                while (!atomic_load(&o->release_hanging))
+                        nap();
+                if (!guard_leave(guard)) {
+                        atomic_fetch_add(&o->lost, 1);
+                        return -ECANCELED;
+                }
+        }
+        while (!atomic_load(&o->release))
+                nap();
+        atomic_fetch_sub(&o->inside, 1);
+        return 0;
+}
+
+static void open_give_up(struct job *job, const struct guard *guard)
+{
+        struct open_job *o = (struct open_job *)job;
+
+        assert_non_null(guard);
+        o->hanging = guard;
+        atomic_fetch_sub(&o->inside, 1);
+}
+
+static void open_done(struct job *job, int result)
+{
+        struct open_job *o = (struct open_job *)job;
+
+        assert_int_equal(atomic_load(&o->inside), 0);
+        assert_false(o->finished);
+        o->finished = true;
+        o->result = result;
+}
+
+static void wait_until_inside(const struct open_job *o, unsigned n)
+{
+        for (int i = 0; i < 5000 && atomic_load(&o->inside) != n; i++)
+                nap();
+        assert_int_equal(atomic_load(&o->inside), n);
+}
+
+static void finish_open_job(struct worker_pool *p, struct open_job *o)
+{
+        atomic_store(&o->release, true);
+        for (int i = 0; i < 5000 && !o->finished; i++) {
+                worker_pool_dispatch(p);
+                nap();
+        }
+        assert_true(o->finished);
+        assert_int_equal(o->result, 0);
+}
+
+static const struct job_ops open_ops = {.run = open_run, .give_up = open_give_up, .done = open_done};
+
+/* As many threads as it wants, but one stays free for other jobs. */
+static void test_help(void **state)
+{
+        static const struct {
+                unsigned threads, wanted, got;
+        } cases[] = {{4, 0, 1}, {4, 1, 1}, {4, 2, 2}, {4, 9, 3}, {2, 9, 1}, {1, 9, 1}};
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct worker_pool *p = pool(cases[i].threads);
+                struct open_job o = {.job = {.ops = &open_ops, .threads = cases[i].wanted}};
+                struct test_job other;
+
+                worker_pool_submit(p, &o.job);
+                wait_until_inside(&o, cases[i].got);
+                for (int k = 0; k < 10; k++)
+                        nap();
+                assert_int_equal(atomic_load(&o.most), cases[i].got);
+                test_job_init(&other, 2);
+                if (cases[i].threads > 1) {
+                        worker_pool_submit(p, &other.job);
+                        wait_until_finished(p, &other);
+                }
+                assert_false(worker_pool_idle(p));
+                finish_open_job(p, &o);
+                assert_true(worker_pool_idle(p));
+                worker_pool_free(p);
+        }
+}
+
+/* A helper is lost: the others go on, the job is given to another thread, and is done once, when all have come back. */
+static void test_helper_hangs(void **state)
+{
+        struct worker_pool *p = pool(4);
+        struct open_job o = {.job = {.ops = &open_ops, .threads = 2}, .hangs = 1};
+
+        worker_pool_submit(p, &o.job);
+        wait_until_inside(&o, 2);
+        for (int i = 0; i < 10; i++)
+                nap();
+        atomic_fetch_add(&clock_offset, LIMIT_SCAN_CALL_USEC + USEC_PER_SEC);
+        assert_int_equal(worker_pool_check(p), 1);
+        assert_non_null(o.hanging);
+        wait_until_inside(&o, 2); /* the one that was not lost, and a new one */
+        finish_open_job(p, &o);
+        assert_int_equal(atomic_load(&o.lost), 0);
+        atomic_store(&o.release_hanging, true);
+        wait_until_none_is_lost();
+        assert_int_equal(atomic_load(&o.lost), 1);
+        worker_pool_free(p);
+}
+
+/* The pool ends while one of two threads at a job hangs. */
+static void test_end_with_helper(void **state)
+{
+        struct worker_pool *p = pool(4);
+        struct open_job o = {.job = {.ops = &open_ops, .threads = 2}, .hangs = 1};
+
+        worker_pool_submit(p, &o.job);
+        wait_until_inside(&o, 2);
+        for (int i = 0; i < 10; i++)
+                nap();
+        atomic_store(&o.release, true);
+        worker_pool_free(p);
+        assert_true(o.finished);
+        assert_int_equal(o.result, -ECANCELED);
+        atomic_store(&o.release_hanging, true);
+        wait_until_none_is_lost();
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -263,6 +405,9 @@ int main(void)
                         cmocka_unit_test(a_thread_between_calls_is_never_given_up),
                         cmocka_unit_test(too_many_lost_threads_end_the_waiting_jobs),
                         cmocka_unit_test(the_end_does_not_wait_for_a_hung_thread),
+                        cmocka_unit_test(test_help),
+                        cmocka_unit_test(test_helper_hangs),
+                        cmocka_unit_test(test_end_with_helper),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
