@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -108,6 +109,23 @@ static int native_unlinkat(const struct sys *sys, int dirfd, const char *path, i
         return unlinkat(dirfd, path, flags) < 0 ? -errno : 0;
 }
 
+static int native_createat(const struct sys *sys, int dirfd, const char *path, mode_t mode)
+{
+        int fd = openat(dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, mode);
+
+        return fd < 0 ? -errno : fd;
+}
+
+static int native_renameat(const struct sys *sys, int dirfd, const char *from, const char *to)
+{
+        return renameat(dirfd, from, dirfd, to) < 0 ? -errno : 0;
+}
+
+static int native_fsync(const struct sys *sys, int fd)
+{
+        return fsync(fd) < 0 ? -errno : 0;
+}
+
 static int native_pidfd_send_signal(const struct sys *sys, int pidfd, int sig)
 {
         return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0U) < 0 ? -errno : 0;
@@ -154,6 +172,9 @@ const struct sys_ops sys_ops_native = {
                 .write = native_write,
                 .mkdirat = native_mkdirat,
                 .unlinkat = native_unlinkat,
+                .createat = native_createat,
+                .renameat = native_renameat,
+                .fsync = native_fsync,
                 .pidfd_send_signal = native_pidfd_send_signal,
                 .now = native_now,
                 .cpu_now = native_cpu_now,

@@ -83,6 +83,22 @@
 /* One act on one group ends after this and the group is counted anew. */
 #define LIMIT_ACT_USEC (3ULL * 1000 * 1000)
 
+/* The state file: a line for each task moved, a few for each group, and each line's words. Every byte of a path may need four. */
+#define LIMIT_STATE_RECORDS (LIMIT_PROCESSES + 8U * LIMIT_GROUPS)
+#define LIMIT_STATE_BYTES   (128U * 1024 * 1024)
+#define LIMIT_STATE_WORDS   8U
+#define LIMIT_STATE_WORD    LIMIT_CGROUP_BYTES
+
+/* cgroup.procs: LIMIT_PROCESSES numbers of up to seven digits. */
+#define LIMIT_CGROUP_PROCS_BYTES (8U * LIMIT_PROCESSES)
+/* Levels of cgroups below a unit that are looked into. */
+#define LIMIT_CGROUP_DEPTH 32U
+/* What systemd may take to answer, and what undoing everything may take at the end. */
+#define LIMIT_SYSTEMD_USEC (10ULL * 1000 * 1000)
+#define LIMIT_UNDO_USEC    (5ULL * 1000 * 1000)
+/* Scopes that systemd is asked for at one time. */
+#define LIMIT_SCOPE_REQUESTS 16U
+
 /* A Hook= program may run for so long, and so many at one time. */
 #define LIMIT_HOOK_USEC (30ULL * 1000 * 1000)
 #define LIMIT_HOOKS     32U

@@ -42,6 +42,10 @@ struct sys_ops {
         ssize_t (*write)(const struct sys *sys, int fd, const void *buf, size_t size);
         int (*mkdirat)(const struct sys *sys, int dirfd, const char *path, mode_t mode);
         int (*unlinkat)(const struct sys *sys, int dirfd, const char *path, int flags);
+        /* a new file, open for writing: openat(O_CREAT | O_EXCL) */
+        int (*createat)(const struct sys *sys, int dirfd, const char *path, mode_t mode);
+        int (*renameat)(const struct sys *sys, int dirfd, const char *from, const char *to); /* in one directory */
+        int (*fsync)(const struct sys *sys, int fd);
         int (*pidfd_send_signal)(const struct sys *sys, int pidfd, int sig);
         usec_t (*now)(const struct sys *sys);     /* CLOCK_MONOTONIC */
         usec_t (*cpu_now)(const struct sys *sys); /* CLOCK_THREAD_CPUTIME_ID */
