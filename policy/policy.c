@@ -77,10 +77,4 @@ void policy_notes(const struct policy *p, char *buf, size_t size)
         buf[0] = '\0';
         if (p->daemon.metrics_file)
                 note(buf, size, "MetricsFile= is not written in this version");
-        for (size_t i = 0; i < p->n_sections; i++) {
-                const struct policy_section *s = &p->sections[i];
-
-                if (s->action == ACTION_MOVE)
-                        note(buf, size, "group %s: Action=move is not carried out in this version", s->name);
-        }
 }

@@ -241,6 +241,24 @@ static void last_act(FILE *f, const struct wire_group *g, usec_t now)
         leftovers(f, r);
 }
 
+/* Action=move: where its processes are now, and what holds them there. */
+static void moving(FILE *f, const struct wire_group *g)
+{
+        char high[SIZE_TEXT_MAX], charged[SIZE_TEXT_MAX];
+
+        if (g->move_target[0] && g->move_own)
+                fprintf(f, "moved    nobody: %s is the group's alone", g->move_target);
+        else if (g->move_target[0])
+                fprintf(f, "moved    into %s: %" PRIu32 " of %" PRIu32 " processes", g->move_target, g->moved,
+                        g->sample.processes);
+        if (g->move_target[0])
+                fprintf(f, "; memory.high %s, %s charged there\n",
+                        g->memory_high == SIZE_UNKNOWN ? "not set" : format_size(high, g->memory_high),
+                        format_size(charged, g->move_current));
+        if (g->move_note[0])
+                fprintf(f, "%s%s\n", g->move_target[0] ? "         " : "moved    no: ", g->move_note);
+}
+
 static void enforcement(FILE *f, const struct wire_group *g, bool dry_run, usec_t now)
 {
         char t[SIZE_TEXT_MAX];
@@ -252,6 +270,7 @@ static void enforcement(FILE *f, const struct wire_group *g, bool dry_run, usec_
         caps(f, g, now);
         fprintf(f, "action   %s%s%s\n", g->action, dry_run ? ", but capd is in a dry run and does not act" : "",
                 g->paused ? ", paused: 'capctl resume' goes on" : "");
+        moving(f, g);
         if (g->strategy[0])
                 fprintf(f, "means    %s: %s\n", g->strategy, g->strategy_reason);
         if (g->working_set > 0 && g->working_set != SIZE_UNKNOWN)

@@ -35,6 +35,7 @@ static void apply(struct engine *e, struct group *g)
                                 engine_judge(e, &g, 1);
                         }
         }
+        move_look(e);
         engine_publish(e);
 }
 

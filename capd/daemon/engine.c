@@ -145,6 +145,11 @@ int engine_start(struct engine *e, struct policy *policy, int listen_fd, uid_t f
                 log_error("Cannot set up the event loop: %s", strerror(-r));
                 return r;
         }
+        r = move_start(e);
+        if (r < 0) {
+                log_error("Cannot set up moving: %s", strerror(-r));
+                return r;
+        }
         e->front = (struct front_process){
                         .event = e->event,
                         .channel = -1,
@@ -176,6 +181,7 @@ void engine_done(struct engine *e)
         e->stopping = true;
         e->pool = worker_pool_free(e->pool);
         hooks_done(e);
+        move_done(e);
         if (e->event)
                 front_process_stop(&e->front);
         e->publish_defer = sd_event_source_disable_unref(e->publish_defer);

@@ -30,6 +30,10 @@
 #define QUARANTINE_SLOTS 64U
 #define SCANNER_THREADS  3U
 
+struct mover;
+struct move_group;
+struct state_file;
+
 struct group {
         struct group *next; /* in its bucket */
         char name[LIMIT_GROUP_NAME_BYTES];
@@ -52,6 +56,8 @@ struct group {
         int64_t job_index;    /* while a job is being made; else -1 */
         usec_t empty_since;
         usec_t next_look;
+
+        struct move_group *move; /* Action=move; NULL: not moving */
 
         struct pageout_cursor cursor;
         struct pageout_trace *trace;
@@ -127,6 +133,10 @@ struct engine {
         struct user_names users;
         struct quarantine quarantine[QUARANTINE_SLOTS];
         int count_error, table_error; /* last ones, so that each is logged once */
+
+        int runtime_fd;           /* the runtime directory */
+        struct state_file *state; /* what must be undone after a crash; NULL: it cannot be kept */
+        struct mover *mover;
 
         struct hook *hooks; /* running */
         unsigned n_hooks;
@@ -208,6 +218,13 @@ void engine_publish_soon(struct engine *e);
 void publish_group(struct engine *e, const struct group *g, struct wire_group *ret);
 void engine_reply(struct engine *e, uint32_t serial, int error, const void *body, size_t size, const char *format, ...)
                 _printf_(6, 7);
+
+/* move.c: Action=move. See move.h */
+int move_start(struct engine *e);  /* opens e->state, undoes what a crash has left */
+void move_look(struct engine *e);  /* members or settings may have changed */
+void move_detach(struct group *g); /* it is about to be freed */
+void move_fill(const struct group *g, struct wire_group *ret);
+void move_done(struct engine *e); /* undoes everything, in LIMIT_UNDO_USEC */
 
 /* reload.c */
 /* Reads the files. -EBADMSG and the problems, one a line, if anything is wrong. */

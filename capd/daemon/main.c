@@ -189,6 +189,8 @@ static int serve(struct engine *e, const struct options *o)
         if (r >= 0)
                 r = prove_rights(e, uid, gid);
         if (r >= 0)
+                e->runtime_fd = runtime.dir_fd;
+        if (r >= 0)
                 r = engine_start(e, policy, runtime.listen_fd, uid, gid);
         if (r >= 0) {
                 TAKE_PTR(policy);

@@ -66,6 +66,7 @@ void publish_group(struct engine *e, const struct group *g, struct wire_group *r
                         .stalled = g->acts > 0 ? g->memory.stalled : UINT32_MAX,
                         .kills = g->kills,
         };
+        move_fill(g, ret);
         decide_presentable(&g->sample, &ret->sample);
         text_copy(ret->name, sizeof(ret->name), g->name);
         if (s->description)

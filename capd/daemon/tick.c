@@ -197,6 +197,7 @@ void engine_tick(struct engine *e)
                 log_error("Out of memory: groups of ForEach=user are not up to date");
         look(e, now);
         expire_temporary_caps(e, now);
+        move_look(e);
         /* the default; a group in a hurry moves it up */
         engine_schedule(e, now + e->policy->daemon.sample_interval);
         all = calloc(e->n_groups + 1, sizeof(*all));

@@ -67,6 +67,13 @@
         X(ReferenceTimestampMonotonic, AT, reference_at)                                                               \
         X(ReferenceResident, SIZE, reference_resident)                                                                 \
         X(ReferenceMapped, SIZE, reference_mapped)                                                                     \
+        X(Moved, U32, moved)                                                                                           \
+        X(MoveLeft, U32, move_left)                                                                                    \
+        X(MoveOwn, BOOL, move_own)                                                                                     \
+        X(MoveTarget, TEXT, move_target)                                                                               \
+        X(MemoryHigh, SIZE, memory_high)                                                                               \
+        X(MoveCurrent, SIZE, move_current)                                                                             \
+        X(MoveNote, TEXT, move_note)                                                                                   \
         X(Acts, U64, acts)                                                                                             \
         X(AttemptedTotal, SIZE, attempted_total)                                                                       \
         X(UnmappedTotal, SIZE, unmapped_total)                                                                         \

@@ -80,6 +80,15 @@ struct wire_group {
         int64_t trend;   /* bytes a second, smoothed; of resident */
         struct group_sample sample;
 
+        /* Action=move */
+        uint32_t moved;        /* processes in the cgroup that capd put them into */
+        uint32_t move_left;    /* members that stay where they are */
+        bool move_own;         /* nobody is moved: the group has move_target for itself */
+        uint64_t memory_high;  /* in force there; UINT64_MAX: none, or not moved */
+        uint64_t move_current; /* memory.current there */
+        char move_target[256]; /* unit or cgroup; "": none */
+        char move_note[256];   /* what stands in the way; "": nothing */
+
         /* where pages stopped or began to be shared: the count with the fewest resident bytes of the last while */
         usec_t reference_at; /* 0 none */
         uint64_t reference_resident, reference_mapped;
