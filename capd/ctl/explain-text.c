@@ -226,6 +226,8 @@ static void last_act(FILE *f, const struct wire_group *g, usec_t now)
         if (r->freed != SIZE_UNKNOWN && r->unmapped > r->freed)
                 term(f, ' ', r->unmapped - r->freed,
                      "cached: of that, still in the swap or page cache, the host's to take");
+        if (r->cache_taken > 0)
+                term(f, ' ', r->cache_taken, "cache taken: page cache that nobody mapped, reclaimed beside it");
         term(f, ' ', r->refaulted, "refaulted: paged out by the act before and back again");
         if (g->came_back != SIZE_UNKNOWN)
                 term(f, ' ', g->came_back,

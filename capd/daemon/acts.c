@@ -34,6 +34,7 @@ static void record_act(struct group *g, const struct act_result *r)
         g->acts++;
         g->attempted_total += r->attempted;
         g->unmapped_total += r->unmapped;
+        g->cache_taken_total += r->cache_taken;
         if (r->freed != SIZE_UNKNOWN)
                 g->freed_total += r->freed;
         g->refaulted_total += r->refaulted;

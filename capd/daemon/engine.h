@@ -63,7 +63,7 @@ struct group {
         struct pageout_trace *trace;
         unsigned kills;
         uint64_t acts;
-        uint64_t attempted_total, unmapped_total, freed_total, refaulted_total;
+        uint64_t attempted_total, unmapped_total, freed_total, refaulted_total, cache_taken_total;
         struct act_result last_act;
         uint64_t resident_before, resident_after;
 

@@ -56,6 +56,7 @@ void publish_group(struct engine *e, const struct group *g, struct wire_group *r
                         .acts = g->acts,
                         .attempted_total = g->attempted_total,
                         .unmapped_total = g->unmapped_total,
+                        .cache_taken_total = g->cache_taken_total,
                         .freed_total = g->freed_total,
                         .refaulted_total = g->refaulted_total,
                         .last_act = g->last_act,

@@ -113,7 +113,6 @@ int cgroup_memory_read(const struct cgroup2 *c, int fd, bool stat_only, struct c
         /* counted in pages, unlike the rest of the file: memcg_page_state_unit() in mm/memcontrol.c */
         m.refaults = pages(
                         sum(keyed(text, len, "workingset_refault_anon"), keyed(text, len, "workingset_refault_file")));
-        m.stolen = pages(keyed(text, len, "pgsteal"));
         if (!stat_only) {
                 r = read_number(c, fd, "memory.current", &m.current);
                 if (r < 0)

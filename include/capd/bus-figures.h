@@ -78,12 +78,14 @@
         X(AttemptedTotal, SIZE, attempted_total)                                                                       \
         X(UnmappedTotal, SIZE, unmapped_total)                                                                         \
         X(FreedTotal, SIZE, freed_total)                                                                               \
+        X(CacheTakenTotal, SIZE, cache_taken_total)                                                                    \
         X(RefaultedTotal, SIZE, refaulted_total)                                                                       \
         X(LastActStartedTimestampMonotonic, AT, last_act.started)                                                      \
         X(LastActEndedTimestampMonotonic, AT, last_act.ended)                                                          \
         X(LastActAttempted, SIZE, last_act.attempted)                                                                  \
         X(LastActUnmapped, SIZE, last_act.unmapped)                                                                    \
         X(LastActFreed, SIZE, last_act.freed)                                                                          \
+        X(LastActCacheTaken, SIZE, last_act.cache_taken)                                                               \
         X(LastActRefaulted, SIZE, last_act.refaulted)                                                                  \
         X(LastActLeftShared, SIZE, last_act.left_shared)                                                               \
         X(LastActLeftLocked, SIZE, last_act.left_locked)                                                               \

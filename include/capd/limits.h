@@ -80,6 +80,9 @@
 
 /* process_madvise() takes UIO_MAXIOV vectors in one call. */
 #define LIMIT_MADVISE_VECTORS 1024U
+/* One write to memory.reclaim. It cannot be interrupted, and the thread is given up after LIMIT_SCAN_CALL_USEC: so little that
+ * even a slow swap device takes it in a fraction of that. */
+#define LIMIT_RECLAIM_WRITE_BYTES (8ULL * 1024 * 1024)
 /* One act on one group ends after this and the group is counted anew. */
 #define LIMIT_ACT_USEC (3ULL * 1000 * 1000)
 

@@ -108,6 +108,7 @@ struct act_result {
         uint64_t attempted; /* bytes handed to the kernel */
         uint64_t unmapped;  /* of those, no longer mapped right afterwards */
         uint64_t freed;     /* of those, frames given back to the host when the act ended */
+        uint64_t cache_taken; /* page cache that nobody mapped and that was reclaimed as well: the price of memory.reclaim */
         uint64_t refaulted; /* paged out by the previous act on this group and mapped again at the start of this one */
         /* why the rest was not tried or did not move, in bytes */
         uint64_t left_shared;    /* mapped more than once: process_madvise(2) skips it */

@@ -95,7 +95,7 @@ struct wire_group {
 
         /* enforcement since the group exists */
         uint64_t acts;
-        uint64_t attempted_total, unmapped_total, freed_total, refaulted_total;
+        uint64_t attempted_total, unmapped_total, freed_total, refaulted_total, cache_taken_total;
         struct act_result last_act;               /* started 0: none yet */
         uint64_t resident_before, resident_after; /* exact counts around it; SIZE_UNKNOWN unknown */
         char strategy[16];                        /* of the last act, or "none"; "" none was chosen yet */

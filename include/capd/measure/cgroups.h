@@ -96,7 +96,7 @@ struct cgroup_memory {
         uint64_t anon, file, shmem,
                         file_mapped; /* memory.stat: anon is mapped; file has shmem in it, and so has file_mapped */
         uint64_t kernel;             /* Linux 5.18 */
-        uint64_t refaults, stolen;   /* only grow: workingset_refault_*, pgsteal */
+        uint64_t refaults;           /* bytes, only grows: workingset_refault_* */
 };
 
 /* Reads memory.stat, and the other two unless `stat_only`. 0; -ENOENT it was removed; or another negative errno. */

@@ -301,7 +301,7 @@ static void test_failures(void **state)
 
 #define STAT                                                                                                           \
         "anon 8000\nfile 5000\nkernel 70\nfile_mapped 3000\nfile_dirty 0\nshmem 1000\nanon_thp 0\n"                    \
-        "workingset_refault_anon 3\nworkingset_refault_file 4\npgsteal 9\n"
+        "workingset_refault_anon 3\nworkingset_refault_file 4\n"
 
 static void test_figures(void **state)
 {
