@@ -150,6 +150,7 @@ void features_print(FILE *f, const struct features *x)
         print_feature(f, "foreign-files", x->foreign_files,
                       x->foreign_files ? "paging out file pages of files that root does not own"
                                        : x->why_foreign_files);
+        print_feature(f, "damon", x->damon, x->damon ? "paging out what processes of a group share" : x->why_damon);
         print_feature(f, "swap", x->swap,
                       x->swap ? "anonymous memory can be paged out"
                               : "only clean file pages can be paged out: add swap");

@@ -28,6 +28,8 @@ int count_new(const struct sys *sys, const struct features *features, unsigned f
 
         if (!c)
                 return -ENOMEM;
+        if (flags & COUNT_INSIDE)
+                flags |= COUNT_PRIVATE;
         *c = (struct count){.sys = sys, .features = features, .flags = flags, .waiting = NONE};
         pthread_mutex_init(&c->mutex, NULL);
         pthread_condattr_init(&attr);

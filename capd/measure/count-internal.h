@@ -76,6 +76,14 @@ struct scan {
         usec_t started, cost;
 };
 
+/* inside.c: what is the group's own and mapped more than once, as far as it is settled. */
+struct inside {
+        uint64_t pages, swap_pages; /* the second: those that need swap to go */
+        bool kinds_unknown;         /* which they are could not be found out */
+        bool keep;                  /* COUNT_INSIDE */
+        struct frames counts;       /* counters: of each such frame its mappings; else 0 */
+};
+
 /* verify.c: the judgement of a group's pages, private or shared. */
 struct verify {
         struct frames before; /* counters: of each frame that is not settled what /proc/kpagecount said before the round; else 0 */
@@ -92,6 +100,7 @@ struct verify {
         bool begun;    /* judged by the first walk */
         bool progress; /* the last round settled something */
         int error;     /* the host's counts could not be had */
+        struct inside inside;
 };
 
 struct group {
@@ -224,5 +233,13 @@ void verify_walked(struct group *g, size_t space, bool again);
 /* Pages that somebody outside the group maps too. False: not known. */
 bool verify_shared(const struct verify *v, uint64_t *ret_pages);
 void verify_done(struct verify *v);
+
+/* -- inside.c -- */
+
+/* Takes frames of a chunk of counters that were found to be the group's own: how often each is mapped, 0 for all others. 0 or -ENOMEM. */
+int inside_add(struct inside *in, struct walk_context *x, uint64_t key, const uint32_t own[static TALLY_COUNTERS]);
+/* Bytes; of the part that needs swap SIZE_UNKNOWN if it is not known. */
+void inside_result(const struct inside *in, uint64_t page_size, uint64_t *ret_bytes, uint64_t *ret_swap);
+void inside_done(struct inside *in);
 
 #endif

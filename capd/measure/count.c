@@ -44,14 +44,17 @@ void group_finish(struct count *c, struct group *g)
                 s->have_private = true;
                 s->shared_bytes = MIN(shared * page_size, s->resident);
                 s->private_bytes = s->resident - s->shared_bytes;
+                inside_result(&g->verify.inside, page_size, &s->inside, &s->inside_swap);
         }
-        if (c->flags & COUNT_KEEP_FRAMES) {
+        if (c->flags & (COUNT_KEEP_FRAMES | COUNT_INSIDE)) {
                 frames_clear(&g->tally.hugetlb);
                 frames_clear(&g->tally.swap);
                 frames_clear(&g->tally.counts);
         } else
                 tally_done(&g->tally);
-        verify_done(&g->verify);
+        /* what is to be taken over lives as long as the count */
+        if (!s->have_private || !g->verify.inside.keep)
+                verify_done(&g->verify);
         g->finished = true;
 }
 

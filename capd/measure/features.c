@@ -105,11 +105,48 @@ bool features_ksm_active(const struct sys *sys)
                (read_number(sys, "sys/kernel/mm/ksm/pages_shared", &number) && number > 0);
 }
 
+#define DAMON_ADMIN "sys/kernel/mm/damon/admin/kdamonds"
+
+bool features_damon(const struct sys *sys, char why_not[static 160])
+{
+        /* each of them holds DAMON for itself as long as it is enabled */
+        static const char *const modules[] = {"damon_reclaim", "damon_lru_sort", "damon_stat"};
+        char buf[64];
+        uint64_t n;
+        ssize_t len = read_small(sys, DAMON_ADMIN "/nr_kdamonds", buf, sizeof(buf));
+
+        why_not[0] = '\0';
+        if (len < 0) {
+                why(why_not, "DAMON cannot be used", (int)len,
+                    len == -ENOENT ? "needs a kernel with CONFIG_DAMON_PADDR and CONFIG_DAMON_SYSFS (Debian 13 has it)"
+                                   : "run as root");
+                return false;
+        }
+        if (!read_number(sys, DAMON_ADMIN "/nr_kdamonds", &n) || n > 0) {
+                why(why_not, "DAMON is in use by somebody else", 0,
+                    "its owner must free it: /" DAMON_ADMIN "/nr_kdamonds is not 0");
+                return false;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(modules); i++) {
+                char path[64], todo[96];
+
+                snprintf(path, sizeof(path), "sys/module/%s/parameters/enabled", modules[i]);
+                len = read_small(sys, path, buf, sizeof(buf));
+                if (len <= 0 || buf[0] != 'Y')
+                        continue;
+                snprintf(todo, sizeof(todo), "write N to /%s", path);
+                why(why_not, "DAMON is in use by a module of the kernel", 0, todo);
+                return false;
+        }
+        return true;
+}
+
 static void probe_host(const struct sys *sys, struct features *f)
 {
         _cleanup_free_ char *buf = malloc(65536);
 
         f->ksm_active = features_ksm_active(sys);
+        f->damon = features_damon(sys, f->why_damon);
         if (buf) {
                 ssize_t n = read_small(sys, "proc/swaps", buf, 65536);
 

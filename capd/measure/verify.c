@@ -38,6 +38,7 @@ void verify_done(struct verify *v)
         free(v->again);
         v->again = NULL;
         v->n_again = v->again_allocated = 0;
+        inside_done(&v->inside);
 }
 
 static int read_counts(struct walk_context *x, uint64_t frame, size_t n, uint64_t *ret)
@@ -91,14 +92,19 @@ static int begin(struct verify *v, struct tally *t, struct walk_context *x, bool
                 tally_forget_pages(t);
         for (size_t slot = 0; frames_next_chunk(&t->counts, &slot, &key, &words);) {
                 const uint32_t *seen = (const uint32_t *)words;
-                uint32_t *before = NULL;
+                uint32_t *before = NULL, own[TALLY_COUNTERS] = {};
                 int r = read_chunk(x, key, seen, host);
 
                 if (r < 0)
                         return r;
                 for (size_t i = 0; i < TALLY_COUNTERS; i++) {
-                        if (seen[i] == 0 || host[i] <= seen[i])
+                        if (seen[i] == 0)
                                 continue;
+                        if (host[i] <= seen[i]) {
+                                /* fewer: some were unmapped since, and the frame may be another page by now */
+                                own[i] = host[i] == seen[i] ? seen[i] : 0;
+                                continue;
+                        }
                         if (!before)
                                 before = (uint32_t *)frames_chunk_add(&v->before, key);
                         if (!before)
@@ -106,6 +112,9 @@ static int begin(struct verify *v, struct tally *t, struct walk_context *x, bool
                         before[i] = (uint32_t)MIN(host[i], UINT32_MAX);
                         v->open++;
                 }
+                r = inside_add(&v->inside, x, key, own);
+                if (r < 0)
+                        return r;
         }
         frames_clear(&t->counts);
         return 0;
@@ -120,7 +129,7 @@ static int judge(struct verify *v, struct tally *t, struct walk_context *x)
         for (size_t slot = 0; frames_next_chunk(&v->before, &slot, &key, &words);) {
                 static const uint32_t nothing[TALLY_COUNTERS];
                 const uint32_t *seen = (const uint32_t *)frames_chunk(&t->counts, key);
-                uint32_t *before = (uint32_t *)words;
+                uint32_t *before = (uint32_t *)words, own[TALLY_COUNTERS] = {};
                 int r = read_chunk(x, key, before, host);
 
                 if (r < 0)
@@ -134,6 +143,7 @@ static int judge(struct verify *v, struct tally *t, struct walk_context *x)
                                 continue;
                         if (after == before[i]) {
                                 v->shared += seen[i] < after;
+                                own[i] = seen[i] == after ? after : 0;
                                 after = 0;
                         } else if (after > 0) {
                                 v->open_shared += seen[i] < before[i];
@@ -141,6 +151,9 @@ static int judge(struct verify *v, struct tally *t, struct walk_context *x)
                         }
                         before[i] = after; /* 0: settled. What nobody maps any more is nobody else's */
                 }
+                r = inside_add(&v->inside, x, key, own);
+                if (r < 0)
+                        return r;
         }
         frames_clear(&t->counts);
         v->progress = open < v->open;
@@ -221,7 +234,9 @@ void verify_look(struct lane *l)
         struct group *g = l->slot->group;
         struct verify *v = &g->verify;
 
-        v->error = v->begun ? judge(v, &g->tally, l->x) : begin(v, &g->tally, l->x, c->flags & COUNT_KEEP_FRAMES);
+        v->inside.keep = c->flags & COUNT_INSIDE;
+        v->error = v->begun ? judge(v, &g->tally, l->x)
+                            : begin(v, &g->tally, l->x, c->flags & (COUNT_KEEP_FRAMES | COUNT_INSIDE));
         v->begun = true;
 }
 

@@ -83,6 +83,10 @@
 /* One write to memory.reclaim. It cannot be interrupted, and the thread is given up after LIMIT_SCAN_CALL_USEC: so little that
  * even a slow swap device takes it in a fraction of that. */
 #define LIMIT_RECLAIM_WRITE_BYTES (8ULL * 1024 * 1024)
+/* Frames shared inside a group that are acted on in one act: 16 GiB, and 16 MiB of memory to know their mappings. */
+#define LIMIT_INSIDE_FRAMES (4U * 1024 * 1024)
+/* In so many pieces: 1 GiB even if no two of them are neighbours, and 4 MiB to hold them. */
+#define LIMIT_INSIDE_RANGES (256U * 1024)
 /* One act on one group ends after this and the group is counted anew. */
 #define LIMIT_ACT_USEC (3ULL * 1000 * 1000)
 
@@ -101,6 +105,15 @@
 #define LIMIT_UNDO_USEC    (5ULL * 1000 * 1000)
 /* Scopes that systemd is asked for at one time. */
 #define LIMIT_SCOPE_REQUESTS 16U
+/* DAMON takes each range as a directory of sysfs, made, filled and removed by the kernel: some 3 KiB of its memory and 10 µs
+ * each while it lasts. More are handed over one portion after another. */
+#define LIMIT_DAMON_RANGES 4096U
+/* Mappings of the frames in one portion: DAMON looks each of them up, some 0.1 to 1 µs each, and cannot be stopped in the middle. */
+#define LIMIT_DAMON_MAPPINGS (1024U * 1024)
+/* A page that nobody touched for so long is cold. */
+#define LIMIT_DAMON_IDLE_USEC (1ULL * 1000 * 1000)
+/* An act by DAMON ends after this. Longer than others, as each portion is watched for a second, and it needs no lock of a target. */
+#define LIMIT_DAMON_ACT_USEC (15ULL * 1000 * 1000)
 
 /* A Hook= program may run for so long, and so many at one time. */
 #define LIMIT_HOOK_USEC (30ULL * 1000 * 1000)

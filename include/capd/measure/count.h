@@ -23,6 +23,7 @@ enum count_flags {
         COUNT_PSS = 1 << 2,     /* pss_sum from smaps_rollup: slow, and holds the target's mmap lock throughout */
         /* the frames of the groups are kept until count_free(), for what in measure/ looks at them: a bit a page */
         COUNT_KEEP_FRAMES = 1 << 3,
+        COUNT_INSIDE = 1 << 4, /* and COUNT_PRIVATE: keeps the frames shared inside a group alone, see inside.h */
 };
 
 enum count_outcome {

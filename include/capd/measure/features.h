@@ -26,6 +26,7 @@ struct features {
         bool reclaim_swappiness; /* which takes "swappiness=0" to 200 (Linux 6.11) */
         bool reclaim_anon_only;  /* and "swappiness=max": anonymous memory only (Linux 6.16) */
         bool psi;                /* /proc/pressure/memory answers */
+        bool damon;              /* DAMON can be used to page out by frame, and nobody else uses it now */
         uint64_t page_size;
         uint64_t zero_frame; /* frame of the zero page; UINT64_MAX unknown */
         /* Error of one RSS counter as statm shows it, in pages: per-CPU batches on Linux 6.2 to 6.15 (lib/percpu_counter.c:
@@ -34,7 +35,8 @@ struct features {
         bool rss_error_per_thread;
         /* why a feature is missing, one line each naming what to do; "" where it is there */
         char why_frames[160], why_kpageflags[160], why_kpagecount[160], why_kcmp[160], why_ptrace[160],
-                        why_process_madvise[160], why_foreign_files[160], why_cgroup2[160], why_memory_reclaim[160];
+                        why_process_madvise[160], why_foreign_files[160], why_cgroup2[160], why_memory_reclaim[160],
+                        why_damon[160];
 };
 
 /*
@@ -46,5 +48,11 @@ int features_probe(const struct sys *sys, uid_t probe_uid, gid_t probe_gid, stru
 
 /* KSM merges pages or has merged some that are still merged. May change at any time. */
 bool features_ksm_active(const struct sys *sys);
+
+/*
+ * DAMON is there and nobody has set it up or turned it on; if not, `why` says so. May change at any time: a few small files are
+ * read. While an act by DAMON runs, it is capd itself that is found (damon_is_active()).
+ */
+bool features_damon(const struct sys *sys, char why[static 160]);
 
 #endif
