@@ -278,3 +278,13 @@ bool match_protected(const struct policy *p, const struct match_world *w, const 
         }
         return false;
 }
+
+bool match_by_cgroup(const struct policy *p, const struct policy_section *s)
+{
+        const unsigned by_cgroup = 1U << SELECT_CGROUP | 1U << SELECT_UNIT | 1U << SELECT_CONTAINER;
+
+        if (s->for_each != FOR_EACH_NONE && s->for_each != FOR_EACH_CGROUP && s->for_each != FOR_EACH_UNIT &&
+            s->for_each != FOR_EACH_CONTAINER)
+                return false;
+        return !(s->selectors->used & ~by_cgroup) && !(p->daemon.protect && p->daemon.protect->used & ~by_cgroup);
+}

@@ -6,26 +6,49 @@
 #include "capd/base/log.h"
 #include "capd/base/size.h"
 #include "capd/base/text.h"
+#include "capd/enforce/damon.h"
 #include "capd/enforce/kill.h"
+#include "capd/enforce/reclaim.h"
 #include "engine.h"
 
 struct act_job {
         struct job job;
         struct engine *engine;
         struct group *group;
-        struct pageout *pageout;
+        enum strategy strategy;
+        union {
+                struct pageout *pageout;
+                struct damon *damon;
+                struct reclaim *reclaim;
+        };
 };
 
 static int act_job_run(struct job *job, struct guard *guard)
 {
-        return pageout_run(((struct act_job *)job)->pageout, guard);
+        struct act_job *a = (struct act_job *)job;
+
+        switch (a->strategy) {
+        case STRATEGY_MADVISE:
+                return pageout_run(a->pageout, guard);
+        case STRATEGY_DAMON:
+                return damon_run(a->damon, guard);
+        case STRATEGY_RECLAIM:
+                return reclaim_run(a->reclaim, guard);
+        default:
+                return -EINVAL;
+        }
 }
 
 static void act_job_give_up(struct job *job, const struct guard *guard)
 {
         struct act_job *a = (struct act_job *)job;
 
-        quarantine_add(a->engine, pageout_give_up_current(a->pageout));
+        if (a->strategy == STRATEGY_MADVISE)
+                quarantine_add(a->engine, pageout_give_up_current(a->pageout));
+        else if (a->strategy == STRATEGY_DAMON)
+                damon_give_up(a->damon);
+        else if (a->strategy == STRATEGY_RECLAIM)
+                reclaim_give_up_current(a->reclaim);
 }
 
 static void record_act(struct group *g, const struct act_result *r)
@@ -40,24 +63,56 @@ static void record_act(struct group *g, const struct act_result *r)
         g->refaulted_total += r->refaulted;
 }
 
+/* Takes what the next act on the group goes on from. */
+static void finish_act(struct act_job *a, struct act_result *ret)
+{
+        struct group *g = a->group;
+        struct reclaim_report report;
+        const char *problem;
+
+        switch (a->strategy) {
+        case STRATEGY_MADVISE:
+                pageout_result(a->pageout, ret);
+                pageout_get_cursor(a->pageout, &g->cursor);
+                g->trace = pageout_take_trace(a->pageout);
+                pageout_free(a->pageout);
+                break;
+        case STRATEGY_DAMON:
+                damon_result(a->damon, ret);
+                g->damon_cursor = damon_cursor(a->damon);
+                problem = damon_problem(a->damon);
+                if (problem[0])
+                        log_warning("Group %s: %s", g->name, problem);
+                damon_free(a->damon);
+                break;
+        default:
+                reclaim_result(a->reclaim, ret);
+                reclaim_get_report(a->reclaim, &report);
+                g->reclaim_step = report.step;
+                log_debug("Group %s: memory.reclaim: %s; %llu of anonymous memory, %llu of mapped files and %llu of "
+                          "page cache "
+                          "in %u writes",
+                          g->name, reclaim_end_to_string(report.end), (unsigned long long)report.anon_taken,
+                          (unsigned long long)report.file_taken, (unsigned long long)report.cache_taken, report.writes);
+                reclaim_free(a->reclaim);
+        }
+}
+
 static void act_job_done(struct job *job, int result)
 {
         struct act_job *a = (struct act_job *)job;
         struct engine *e = a->engine;
         struct group *g = a->group;
-        struct act_result r;
+        struct act_result r = {};
 
-        pageout_result(a->pageout, &r);
+        finish_act(a, &r);
         if (result < 0 && result != -ECANCELED && r.error == 0)
                 r.error = result;
         record_act(g, &r);
-        pageout_get_cursor(a->pageout, &g->cursor);
-        g->trace = pageout_take_trace(a->pageout);
-        pageout_free(a->pageout);
+        log_debug("Group %s: %s: attempted %llu, unmapped %llu, freed %lld, refaulted %llu bytes in %llu us", g->name,
+                  strategy_to_string(a->strategy), (unsigned long long)r.attempted, (unsigned long long)r.unmapped,
+                  (long long)r.freed, (unsigned long long)r.refaulted, (unsigned long long)(r.ended - r.started));
         free(a);
-        log_debug("Group %s: attempted %llu, unmapped %llu, freed %lld, refaulted %llu bytes in %llu us", g->name,
-                  (unsigned long long)r.attempted, (unsigned long long)r.unmapped, (long long)r.freed,
-                  (unsigned long long)r.refaulted, (unsigned long long)(r.ended - r.started));
         g->busy = false;
         /* What the act did to the group is what a count says, not what the act says. */
         if (!e->stopping && !g->doomed && engine_count_one(e, g, 0, true) < 0)
@@ -127,7 +182,7 @@ static struct pageout_target *make_targets(struct engine *e, const struct group 
         return targets;
 }
 
-int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict)
+static int new_pageout(struct engine *e, struct group *g, const struct decide_verdict *verdict, struct pageout **ret)
 {
         _cleanup_free_ struct pageout_target *targets = NULL;
         struct pageout_request request = {
@@ -137,23 +192,80 @@ int engine_act(struct engine *e, struct group *g, const struct decide_verdict *v
                         .max_stall = e->policy->daemon.max_stall,
                         .max_time = LIMIT_ACT_USEC,
                         .cursor = g->cursor,
+                        .trace = g->trace,
         };
-        struct act_job *a = calloc(1, sizeof(*a));
         int r;
 
         targets = make_targets(e, g, &request.n_targets);
-        if (!a || !targets) {
-                free(a);
+        if (!targets)
                 return -ENOMEM;
-        }
         request.targets = targets;
-        request.trace = g->trace;
-        r = pageout_new(&e->sys, &e->features, &request, &a->pageout);
+        r = pageout_new(&e->sys, &e->features, &request, ret);
+        if (r >= 0)
+                g->trace = NULL; /* the act's now */
+        return r;
+}
+
+static int new_damon(struct engine *e, struct group *g, const struct decide_verdict *verdict, struct damon **ret)
+{
+        struct damon_request request = {
+                        .goal = verdict->goal,
+                        .any = true,
+                        .max_time = LIMIT_DAMON_ACT_USEC,
+                        .cursor = g->damon_cursor,
+                        .runtime_fd = e->runtime_fd,
+        };
+
+        return damon_new(&e->sys, &e->features, &request, &g->inside, ret);
+}
+
+/* Whoever is there now and belongs to the group: the act itself looks again at who is in its cgroups. */
+static int new_reclaim(struct engine *e, struct group *g, const struct decide_verdict *verdict, struct reclaim **ret)
+{
+        _cleanup_free_ struct reclaim_member *members = calloc(g->n_members + 1, sizeof(*members));
+        struct reclaim_request request = {
+                        .owned = &g->owned,
+                        .members = members,
+                        .defined_by_cgroup = match_by_cgroup(e->policy, &e->policy->sections[g->section]),
+                        .goal = verdict->goal,
+                        .anon_only = verdict->choice.anon_only,
+                        .swap = verdict->swap,
+                        .max_cache = SIZE_UNKNOWN,
+                        .max_time = LIMIT_ACT_USEC,
+                        .step = g->reclaim_step,
+        };
+
+        if (!members)
+                return -ENOMEM;
+        for (size_t i = 0; i < g->n_members; i++) {
+                const struct process *p = g->members[i];
+                const struct membership *m = p->userdata;
+
+                if (p->vm > 0 && !m->protected_process)
+                        members[request.n_members++] =
+                                        (struct reclaim_member){.pid = p->facts.pid, .start_time = p->facts.start_time};
+        }
+        return reclaim_new(&e->sys, &request, ret);
+}
+
+int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict)
+{
+        struct act_job *a = calloc(1, sizeof(*a));
+        int r;
+
+        if (!a)
+                return -ENOMEM;
+        a->strategy = verdict->choice.strategy;
+        if (a->strategy == STRATEGY_DAMON)
+                r = new_damon(e, g, verdict, &a->damon);
+        else if (a->strategy == STRATEGY_RECLAIM)
+                r = new_reclaim(e, g, verdict, &a->reclaim);
+        else
+                r = new_pageout(e, g, verdict, &a->pageout);
         if (r < 0) {
                 free(a);
                 return r;
         }
-        g->trace = NULL; /* the act's now */
         a->job.ops = &act_job_ops;
         a->engine = e;
         a->group = g;

@@ -14,6 +14,9 @@ struct count_job {
         struct engine *engine;
         struct count *count;
         bool after_act; /* completes the record of the groups' last act */
+        bool inside;    /* of the first and only group: the frames that its processes share among themselves */
+        bool swap;      /* those that need swap as well */
+        struct inside_frames frames;
         size_t n_groups;
         struct group *groups[];
 };
@@ -138,6 +141,58 @@ static void take_count(struct count_job *c, size_t i, int result)
         remember_reference(g);
 }
 
+/* Everything is known: hands it to the groups and judges them by it. */
+static void finish_count(struct count_job *c, int result)
+{
+        struct engine *e = c->engine;
+
+        for (size_t i = 0; i < c->n_groups; i++) {
+                take_count(c, i, result);
+                c->groups[i]->busy = false;
+        }
+        if (c->inside) {
+                c->groups[0]->inside = c->frames;
+                c->frames = (struct inside_frames){};
+        }
+        engine_judge(e, c->groups, c->n_groups);
+        /* frames are true for a moment: what the judgement did not use is of no use later */
+        if (c->inside)
+                inside_frames_done(&c->groups[0]->inside);
+        engine_publish_soon(e);
+        count_free(c->count);
+        free(c);
+}
+
+/* The frames that are shared inside: a job of its own, as several threads may have worked on the count. */
+static int inside_job_run(struct job *job, struct guard *guard)
+{
+        struct count_job *c = (struct count_job *)job;
+
+        return count_take_inside(c->count, 0, c->swap, &c->frames);
+}
+
+static void inside_job_give_up(struct job *job, const struct guard *guard)
+{
+        /* it blocks on nobody */
+}
+
+static void inside_job_done(struct job *job, int result)
+{
+        struct count_job *c = (struct count_job *)job;
+
+        /* without them DAMON is not used on the group; the count itself is as good as it was */
+        if (result < 0 && result != -ENODATA)
+                log_debug("Group %s: the frames that it shares inside are not known: %s", c->groups[0]->name,
+                          strerror(-result));
+        finish_count(c, 0);
+}
+
+static const struct job_ops inside_job_ops = {
+                .run = inside_job_run,
+                .give_up = inside_job_give_up,
+                .done = inside_job_done,
+};
+
 static void count_job_done(struct job *job, int result)
 {
         struct count_job *c = (struct count_job *)job;
@@ -147,14 +202,12 @@ static void count_job_done(struct job *job, int result)
                 log_warning("A count failed: %s; the figures of %zu groups are unknown", strerror(-result),
                             c->n_groups);
         e->count_error = result; /* said once, until one succeeds */
-        for (size_t i = 0; i < c->n_groups; i++) {
-                take_count(c, i, result);
-                c->groups[i]->busy = false;
-        }
-        engine_judge(e, c->groups, c->n_groups);
-        engine_publish_soon(e);
-        count_free(c->count);
-        free(c);
+        if (result >= 0 && c->inside && !e->stopping) {
+                c->job.ops = &inside_job_ops;
+                c->job.threads = 1;
+                engine_submit(e, &c->job);
+        } else
+                finish_count(c, result);
 }
 
 static const struct job_ops count_job_ops = {
@@ -178,6 +231,8 @@ static int start_count(struct engine *e, struct group **groups, size_t n, unsign
         c->job.threads = worker_useful_threads();
         c->engine = e;
         c->after_act = after_act;
+        c->inside = flags & COUNT_INSIDE;
+        c->swap = e->host.swap_free >= MIB;
         c->n_groups = n;
         memcpy(c->groups, groups, n * sizeof(groups[0]));
         for (size_t i = 0; i < n; i++)

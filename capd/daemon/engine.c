@@ -127,19 +127,14 @@ int engine_start(struct engine *e, struct policy *policy, int listen_fd, uid_t f
         int r;
 
         e->started_at = e->sys.ops->now(&e->sys);
-        e->means = (struct decide_means){
-                        .no_madvise = e->features.process_madvise ? NULL : e->features.why_process_madvise,
-                        .no_damon = "DAMON is not used by this version",
-                        .no_reclaim = "memory.reclaim is not used by this version",
-                        .private_counts = e->features.kpagecount,
-        };
+        surroundings_open(e);
         e->next_tick = USEC_INFINITY;
         r = host_memory_read(&e->sys, &e->host);
         if (r < 0) {
                 log_error("Cannot read /proc/meminfo: %s", strerror(-r));
                 return r;
         }
-        if ((r = process_table_new(&e->sys, policy->facts, raise_descriptor_limit(), &e->table)) < 0 ||
+        if ((r = process_table_new(&e->sys, surroundings_facts(e, policy), raise_descriptor_limit(), &e->table)) < 0 ||
             (r = sd_event_default(&e->event)) < 0 || (r = user_names_init(e)) < 0 ||
             (r = worker_pool_new(&e->sys, SCANNER_THREADS, &e->pool)) < 0 || (r = add_sources(e)) < 0) {
                 log_error("Cannot set up the event loop: %s", strerror(-r));
@@ -195,4 +190,5 @@ void engine_done(struct engine *e)
         groups_free(e);
         free(e->pid_file_pids);
         e->policy = policy_free(e->policy);
+        cgroup2_close(&e->cgroup2);
 }

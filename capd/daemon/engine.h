@@ -15,9 +15,12 @@
 #include "capd/base/users.h"
 #include "capd/enforce/pageout.h"
 #include "capd/limits.h"
+#include "capd/measure/cgroups.h"
 #include "capd/measure/count.h"
 #include "capd/measure/features.h"
 #include "capd/measure/host.h"
+#include "capd/measure/inside.h"
+#include "capd/measure/pressure.h"
 #include "capd/measure/table.h"
 #include "capd/measure/worker.h"
 #include "capd/policy/decide.h"
@@ -58,9 +61,16 @@ struct group {
         usec_t next_look;
 
         struct move_group *move; /* Action=move; NULL: not moving */
+        /* around it: looked at while it is over its cap */
+        struct owned_cgroups owned;
+        struct group_cgroups cgroups;
+        struct pressure_tracker pressure_tracker;
+        struct group_pressure pressure;
 
         struct pageout_cursor cursor;
         struct pageout_trace *trace;
+        uint64_t damon_cursor, reclaim_step;
+        struct inside_frames inside; /* of the count that is being judged */
         unsigned kills;
         uint64_t acts;
         uint64_t attempted_total, unmapped_total, freed_total, refaulted_total, cache_taken_total;
@@ -111,6 +121,9 @@ struct engine {
         struct sys sys;
         struct features features;
         struct decide_means means;
+        char why_no_damon[160]; /* now */
+        struct cgroup2 cgroup2; /* fd -1: no hierarchy with the memory controller */
+        struct host_pressure host_pressure;
         struct policy *policy;
         const char *config_file;
         bool dry_run;
@@ -202,6 +215,18 @@ void count_take_result(const struct count *count, uint32_t group, uint32_t left_
 /* acts.c */
 int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict);
 void engine_kill(struct engine *e, struct group *g); /* LastResort=kill: the largest of its members */
+
+/* surroundings.c */
+void surroundings_open(struct engine *e); /* at the start: the hierarchy, and what the host offers */
+/* Of processes: what the policy wants to know, and in which cgroups they are if that decides how groups are brought down. */
+unsigned surroundings_facts(const struct engine *e, const struct policy *policy);
+void surroundings_look_host(struct engine *e);            /* at every tick */
+int surroundings_look(struct engine *e, struct group *g); /* the group's cgroups and pressure; 0 or -ENOMEM */
+/* For so long none of its processes has used the CPU. */
+usec_t surroundings_idle_for(const struct group *g, usec_t now);
+/* e->means as they apply to the group. */
+struct decide_means surroundings_means(const struct engine *e, const struct group *g);
+void surroundings_free(struct group *g);
 
 /* cmdlines.c */
 int engine_read_cmdlines(struct engine *e);

@@ -102,6 +102,7 @@ struct group *groups_next(struct engine *e, const struct group *g)
 static struct group *group_free(struct group *g)
 {
         move_detach(g);
+        surroundings_free(g);
         pageout_trace_free(g->trace);
         free(g->members);
         free(g);

@@ -12,6 +12,7 @@
 #include "capd/base/log.h"
 #include "capd/base/size.h"
 #include "capd/bus.h"
+#include "capd/enforce/damon.h"
 #include "engine.h"
 #include "privileges.h"
 #include "runtime.h"
@@ -188,8 +189,9 @@ static int serve(struct engine *e, const struct options *o)
                 log_error("Cannot give up capabilities: %s", strerror(-r));
         if (r >= 0)
                 r = prove_rights(e, uid, gid);
-        if (r >= 0)
-                e->runtime_fd = runtime.dir_fd;
+        e->runtime_fd = runtime.dir_fd;
+        if (r >= 0 && damon_recover(&e->sys, e->runtime_fd) > 0)
+                log_warning("Took away what a capd that was killed had set up in DAMON");
         if (r >= 0)
                 r = engine_start(e, policy, runtime.listen_fd, uid, gid);
         if (r >= 0) {

@@ -119,7 +119,7 @@ int engine_put_in_force(struct engine *e, struct policy *policy)
                 membership_forget(p, NULL);
         for (struct group *g = NULL; (g = groups_next(e, g));)
                 g->n_members = 0;
-        process_table_set_facts(e->table, policy->facts);
+        process_table_set_facts(e->table, surroundings_facts(e, policy));
         e->rematch = true;
         e->cmdlines_known = false;
         for (struct group *g = NULL; (g = groups_next(e, g));)

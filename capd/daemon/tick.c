@@ -6,8 +6,12 @@
 #include <systemd/sd-daemon.h>
 
 #include "capd/base/log.h"
+#include "capd/enforce/damon.h"
 #include "engine.h"
 #include "id-set.h"
+
+/* The host is short of memory from this use on, whatever PressureThreshold= says: that one is about caps. */
+#define HOST_SHORT_BASIS_POINTS 9000U
 
 static bool has_ended(const struct process *p)
 {
@@ -103,11 +107,25 @@ static void announce(const struct group *g, enum group_state before)
                  group_state_to_string(g->memory.state), g->memory.reason);
 }
 
-/* The longest not counted come first, so that a short budget goes round. */
-static int by_age_of_count(const void *a, const void *b)
+/* Bytes over its cap, as far as it is known. */
+static uint64_t excess(const struct group *g)
+{
+        if (!g->settings.has_cap || g->sample.quality == QUALITY_UNKNOWN || g->sample.counted_at == 0)
+                return 0;
+        return g->sample.resident > g->settings.cap ? g->sample.resident - g->settings.cap : 0;
+}
+
+/*
+ * The longest not counted come first, so that a short budget goes round. But while the host is short of memory, those that are
+ * over their caps come before all others, the furthest over first: the scanner threads are theirs.
+ */
+static int by_urgency(const void *a, const void *b, void *userdata)
 {
         const struct group *x = *(struct group *const *)a, *y = *(struct group *const *)b;
+        const struct engine *e = userdata;
 
+        if (e->host.used_basis_points >= HOST_SHORT_BASIS_POINTS && excess(x) != excess(y))
+                return excess(x) > excess(y) ? -1 : 1;
         return (x->sample.counted_at > y->sample.counted_at) - (x->sample.counted_at < y->sample.counted_at);
 }
 
@@ -120,10 +138,11 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
         if (e->stopping || n == 0)
                 return;
         wanted = calloc(n, sizeof(*wanted));
-        qsort(groups, n, sizeof(*groups), by_age_of_count);
+        qsort_r(groups, n, sizeof(*groups), by_urgency, e);
         for (size_t i = 0; i < n; i++) {
                 struct group *g = groups[i];
                 enum group_state before = g->memory.state;
+                struct decide_means means = surroundings_means(e, g);
                 struct decide_verdict verdict;
                 struct decide_facts facts = {
                                 .sample = &g->sample,
@@ -132,11 +151,16 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
                                 .resident_after = g->resident_after,
                                 .forced = g->forced,
                                 .can_count = e->features.pagemap_frames,
-                                .means = &e->means,
+                                .means = &means,
+                                .idle_for = surroundings_idle_for(g, now),
                 };
 
                 if (g->busy || g->doomed)
                         continue;
+                if (excess(g) > 0 && surroundings_look(e, g) >= 0) {
+                        facts.cgroups = &g->cgroups;
+                        facts.pressure = &g->pressure;
+                }
                 decide(&e->policy->daemon, &g->settings, &facts, &e->host, now, &e->budget, &g->memory, &verdict);
                 if (verdict.state_changed && g->memory.state != before) {
                         announce(g, before);
@@ -146,10 +170,16 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
                 next = MIN(next, verdict.next_look);
                 if (verdict.kill)
                         engine_kill(e, g);
-                if (verdict.act) {
+                if (verdict.act && verdict.choice.strategy == STRATEGY_DAMON && damon_is_active()) {
+                        /* one act by DAMON at a time: this one's turn comes when its frames are counted again */
+                        next = MIN(next, now + USEC_PER_SEC);
+                } else if (verdict.act) {
                         g->forced = false;
                         if (engine_act(e, g, &verdict) < 0)
                                 log_error("Group %s: out of memory, not acting", g->name);
+                } else if (verdict.private_count) {
+                        if (engine_count_one(e, g, COUNT_PRIVATE | COUNT_INSIDE, false) < 0)
+                                log_error("Group %s: out of memory, not counted", g->name);
                 } else if (verdict.count && wanted)
                         wanted[n_wanted++] = g;
                 else
@@ -190,6 +220,7 @@ void engine_tick(struct engine *e)
         if (r < 0)
                 log_warning("Cannot read /proc/meminfo: %s, going on with what it said before", strerror(-r));
         e->features.ksm_active = features_ksm_active(&e->sys);
+        surroundings_look_host(e);
         membership_refresh(e);
         if (!e->cmdline_job && engine_read_cmdlines(e) < 0)
                 log_error("Out of memory: Cmdline= selectors are not up to date");

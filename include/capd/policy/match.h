@@ -39,6 +39,12 @@ size_t match_process(const struct policy *p, const struct match_world *w, const 
 bool match_protected(const struct policy *p, const struct match_world *w, const struct process_facts *f);
 
 /*
+ * Whether a process belongs to the section's groups by the cgroup it is in alone: one that has appeared in a cgroup of a group then is
+ * a member before anybody has looked at it. Not so where Protect= could cover it for another reason.
+ */
+bool match_by_cgroup(const struct policy *p, const struct policy_section *s);
+
+/*
  * The innermost unit of a cgroup path ("/user.slice/user-1000.slice/user@1000.service/app.slice/x.service" → "x.service";
  * "/system.slice/a.service/sub" → "a.service"), slices only if there is no other; and the container id, for the layouts of
  * Docker, Podman, containerd, CRI-O, Kubernetes (cgroupfs and systemd drivers), LXC and systemd-nspawn.

@@ -298,12 +298,40 @@ static void test_protected(void **state)
         }
 }
 
+static void test_by_cgroup(void **state)
+{
+        static const struct {
+                const char *protect, *keys;
+                bool by_cgroup;
+        } cases[] = {
+                        {"", "Unit=a.service", true},
+                        {"", "Cgroup=/a !/a/b\nContainer=*", true},
+                        {"", "ForEach=unit\nUnit=*", true},
+                        {"", "ForEach=user\nUnit=*", false},
+                        {"", "Unit=a.service\nUser=alice", false},
+                        {"", "Comm=a", false},
+                        {"Unit=b.service", "Unit=a.service", true},
+                        {"Comm=sshd", "Unit=a.service", false}, /* a newcomer may be covered */
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct policy *p;
+                char text[256];
+
+                snprintf(text, sizeof(text), "[Daemon]\nProtect=%s\n[Group g]\n%s\nCap=1G\n", cases[i].protect,
+                         cases[i].keys);
+                p = load_string(text);
+                assert_int_equal(match_by_cgroup(p, &p->sections[0]), cases[i].by_cgroup);
+                policy_free(p);
+        }
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
                         cmocka_unit_test(test_selectors), cmocka_unit_test(test_memberships),
                         cmocka_unit_test(test_for_each),  cmocka_unit_test(test_long_names),
-                        cmocka_unit_test(test_protected),
+                        cmocka_unit_test(test_protected), cmocka_unit_test(test_by_cgroup),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * surroundings.c: what is known of a group beside its pages: the cgroups that it has to itself, what the kernel has booked for
+ * them, and the counters that tell whether it works against its cap.
+ *
+ * It is looked at only while a group is over its cap, and by who asks to have it explained: it costs some files a cgroup.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "capd/base/log.h"
+#include "capd/enforce/damon.h"
+#include "engine.h"
+
+static const char in_use_by_protected[] =
+                "Protect= covers one of its processes, whose pages DAMON could not tell from the others'";
+
+void surroundings_open(struct engine *e)
+{
+        const struct features *f = &e->features;
+        int r = cgroup2_open(&e->sys, &e->cgroup2);
+
+        if (r < 0)
+                e->cgroup2 = CGROUP2_CLOSED;
+        e->means = (struct decide_means){
+                        .no_madvise = f->process_madvise ? NULL : f->why_process_madvise,
+                        .no_reclaim = e->cgroup2.fd < 0   ? f->why_cgroup2
+                                      : f->memory_reclaim ? NULL
+                                                          : f->why_memory_reclaim,
+                        .reclaim_anon_only = f->reclaim_anon_only,
+                        .reclaim_swappiness = f->reclaim_swappiness,
+                        .private_counts = f->kpagecount && f->kpageflags,
+        };
+        surroundings_look_host(e);
+}
+
+unsigned surroundings_facts(const struct engine *e, const struct policy *policy)
+{
+        unsigned facts = policy->facts;
+
+        for (size_t i = 0; e->cgroup2.fd >= 0 && i < policy->n_sections; i++)
+                if (policy->sections[i].has_cap && policy->sections[i].action != ACTION_OBSERVE)
+                        facts |= FACT_CGROUP;
+        return facts;
+}
+
+void surroundings_look_host(struct engine *e)
+{
+        host_pressure_read(&e->sys, &e->host_pressure);
+        /* while an act of ours has it, it is not "in use by somebody else" */
+        if (!damon_is_active())
+                e->means.no_damon = features_damon(&e->sys, e->why_no_damon) ? NULL : e->why_no_damon;
+}
+
+struct decide_means surroundings_means(const struct engine *e, const struct group *g)
+{
+        struct decide_means means = e->means;
+
+        for (size_t i = 0; !means.no_damon && i < g->n_members; i++) {
+                const struct membership *m = g->members[i]->userdata;
+
+                if (m && m->protected_process)
+                        means.no_damon = in_use_by_protected;
+        }
+        return means;
+}
+
+struct question {
+        const struct engine *engine;
+        const struct group *group;
+};
+
+static bool is_known_member(const struct question *q, const struct process *p)
+{
+        const struct membership *m = p ? p->userdata : NULL;
+
+        if (!m || m->protected_process)
+                return false;
+        for (size_t i = 0; i < m->n; i++)
+                if (m->groups[i] == q->group)
+                        return true;
+        return false;
+}
+
+/* A process that has come since the last look at all of them: a child of a member, with its user, is taken for one. */
+static bool is_young_member(const struct question *q, pid_t pid)
+{
+        const struct sys *sys = &q->engine->sys;
+        const struct process *parent;
+        char path[64], text[1024];
+        const char *end;
+        struct stat st;
+        int ppid;
+
+        snprintf(path, sizeof(path), "proc/%d", (int)pid);
+        if (sys->ops->fstatat(sys, sys->root_fd, path, &st, 0) < 0)
+                return true; /* it is gone already */
+        snprintf(path, sizeof(path), "proc/%d/stat", (int)pid);
+        if (sys_read_file_at(sys, sys->root_fd, path, text, sizeof(text)) < 0)
+                return true;
+        end = strrchr(text, ')');
+        if (!end || sscanf(end, ") %*c %d", &ppid) != 1)
+                return false;
+        parent = process_table_find(q->engine->table, ppid);
+        return is_known_member(q, parent) && parent->facts.uid == st.st_uid;
+}
+
+/* Whoever is not known, or is covered by Protect=, makes a cgroup one that the group shares with others. */
+static bool is_member(pid_t pid, void *userdata)
+{
+        const struct question *q = userdata;
+        const struct process *p = process_table_find(q->engine->table, pid);
+
+        if (p)
+                return is_known_member(q, p);
+        if (pid <= 0)
+                return false; /* of no PID namespace that capd sees */
+        return match_by_cgroup(q->engine->policy, &q->engine->policy->sections[q->group->section]) ||
+               is_young_member(q, pid);
+}
+
+static int find_owned(struct engine *e, struct group *g)
+{
+        _cleanup_free_ struct cgroup_member *members = calloc(g->n_members + 1, sizeof(*members));
+        struct question q = {.engine = e, .group = g};
+        size_t n = 0;
+
+        if (!members)
+                return -ENOMEM;
+        for (size_t i = 0; i < g->n_members; i++)
+                if (g->members[i]->vm > 0)
+                        members[n++] = (struct cgroup_member){.pid = g->members[i]->facts.pid,
+                                                              .cgroup = g->members[i]->facts.cgroup};
+        owned_cgroups_done(&g->owned);
+        g->owned = (struct owned_cgroups){};
+        return cgroups_find_owned(&e->cgroup2, members, n, is_member, &q, &g->owned);
+}
+
+int surroundings_look(struct engine *e, struct group *g)
+{
+        usec_t now = e->sys.ops->now(&e->sys);
+        bool hierarchy = e->cgroup2.fd >= 0;
+        int r = 0;
+
+        g->cgroups = (struct group_cgroups){};
+        if (hierarchy) {
+                r = find_owned(e, g);
+                if (r >= 0 && g->owned.n > 0)
+                        r = cgroups_read(&e->cgroup2, &g->owned, now, &g->cgroups);
+                if (r < 0)
+                        log_debug("Group %s: cannot read its cgroups: %s, ignoring", g->name, strerror(-r));
+        }
+        return pressure_read(hierarchy ? &e->cgroup2 : NULL, &g->owned, g->members, g->n_members, &e->host_pressure,
+                             now, &g->pressure_tracker, &g->pressure);
+}
+
+usec_t surroundings_idle_for(const struct group *g, usec_t now)
+{
+        usec_t idle = USEC_INFINITY;
+
+        for (size_t i = 0; i < g->n_members; i++) {
+                const struct process *p = g->members[i];
+
+                if (p->vm > 0)
+                        idle = MIN(idle, p->idle_since > 0 && now > p->idle_since ? now - p->idle_since : 0);
+        }
+        return idle == USEC_INFINITY ? 0 : idle;
+}
+
+void surroundings_free(struct group *g)
+{
+        owned_cgroups_done(&g->owned);
+        pressure_tracker_done(&g->pressure_tracker);
+}
