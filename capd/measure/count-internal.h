@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "capd/measure/count.h"
+#include "echo.h"
 #include "tally.h"
 #include "walk-internal.h"
 
@@ -145,6 +146,7 @@ struct lane {
         struct guard *guard;
         struct walk_context *x;
         struct parts *parts;
+        struct echo echo;
 };
 
 struct count {

@@ -201,6 +201,11 @@ static int do_scan(struct lane *l, struct scan *scan, bool helps)
         int r;
 
         scan->threads++;
+        /* where mappings are counted, every page must be looked at; a helper sees but a part */
+        if (helps || c->flags & (COUNT_PRIVATE | COUNT_SHARES))
+                echo_begin(&l->echo, NULL, 0);
+        else
+                echo_begin(&l->echo, c->spaces[scan->space].groups, c->spaces[scan->space].n_groups);
         l->slot->scan = scan;
         l->slot->member = scan->member;
         pthread_mutex_unlock(&c->mutex);
@@ -240,7 +245,15 @@ static int do_first(struct lane *l)
                 r = do_scan(l, scan, helps);
                 if (l->x->lost)
                         return r;
-                m = scan->threads == 0 ? first_end(c, scan) : NONE;
+                if (scan->threads == 0) {
+                        const struct member *tried = &c->members[scan->member];
+
+                        m = first_end(c, scan);
+                        echo_end(&l->echo, tried->outcome == COUNT_DONE);
+                } else {
+                        m = NONE;
+                        echo_end(&l->echo, false); /* not committed yet */
+                }
                 if (r < 0)
                         return r;
         }
@@ -404,6 +417,7 @@ int count_run(struct count *c, struct guard *guard)
         if (!x || !x->lost)
                 pthread_mutex_unlock(&c->mutex);
         parts_free(lane.parts);
+        echo_done(&lane.echo);
         return r;
 }
 

@@ -53,6 +53,11 @@ void tally_done(struct tally *t);
 size_t tally_run(const uint64_t *pages, size_t n);
 /* Takes pages of one kind. 0 or -ENOMEM. */
 int tally_add(const struct tally *t, struct tally_part *p, const uint64_t *pages, size_t n);
+/* The same for n pages of the kind of `page` that are known to be in the tally, where mappings are not counted. */
+static inline void tally_add_known(struct tally_part *p, uint64_t page, size_t n)
+{
+        p->mapped += page & PAGE_PRESENT ? n : 0;
+}
 /* 0, or -ENOMEM: the tally then is at most what it should be. The part is empty after it. */
 int tally_commit(struct tally *t, struct tally_part *p);
 /* Empties a part: what was never committed is forgotten. */

@@ -69,6 +69,8 @@
 #define LIMIT_SCAN_CALL_USEC (2ULL * 1000 * 1000)
 /* Pages of one pagemap read: 16 MiB of address space, some 0.2 ms under the target's mmap lock. */
 #define LIMIT_PAGEMAP_STEP_PAGES 4096U
+/* Entries of one process that a thread remembers to know them again in others: 2 MiB of them, for 1 GiB of memory. */
+#define LIMIT_ECHO_PAGES (256U * 1024)
 /* Looking for the pages of one process in mappings that are nearly empty, on kernels that do not tell where they are (before 6.7).
  * Some 100 GiB of empty mappings are read through in this time. */
 #define LIMIT_PROBE_USEC (100ULL * 1000)

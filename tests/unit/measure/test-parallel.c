@@ -34,8 +34,9 @@
 struct world {
         struct fake fake;
         uint64_t rng;
-        uint32_t *counts; /* mappings of each frame */
-        uint32_t own;     /* next frame for a page that is exclusive */
+        uint32_t *counts;    /* mappings of each frame */
+        uint32_t own;        /* next frame for a page that is exclusive */
+        uint64_t *inherited; /* a process may have what the one before it has */
         /* what is true, for whoever is counted: frames and slots of each process */
         unsigned char *holds[PROCESSES];
         uint64_t mapped[PROCESSES];
@@ -81,7 +82,9 @@ static void make_process(struct world *w, unsigned p)
         char maps[256];
 
         for (size_t i = 0; i < n; i++)
-                if (i % 512 == 0 && i + 512 <= n && draw(w, 4) == 0) {
+                if (p % 3 && w->inherited[i] && draw(w, 200))
+                        entries[i] = present(w, p, w->inherited[i], 0);
+                else if (i % 512 == 0 && i + 512 <= n && draw(w, 4) == 0) {
                         /* a huge page that the others may have too */
                         run = HUGE_FIRST + 512 * draw(w, 40);
                         for (size_t k = 0; k < 512; k++)
@@ -89,6 +92,10 @@ static void make_process(struct world *w, unsigned p)
                         i += 511;
                 } else
                         entries[i] = random_entry(w, p);
+        for (size_t i = 0; i < n; i++)
+                w->inherited[i] = (entries[i] & (RAW_PRESENT | RAW_EXCLUSIVE)) == RAW_PRESENT
+                                                  ? entries[i] & ~RAW_PRESENT
+                                                  : 0;
         for (size_t i = 0; i < FILE_PAGES; i++)
                 file[i] = draw(w, 3) == 0 ? 0 : present(w, p, FILE_FRAMES + i, RAW_FILE);
         rss = w->mapped[p];
@@ -125,6 +132,7 @@ static struct world *world_new(uint64_t seed)
         w->rng = seed * 7919 + 1;
         w->own = HUGE_FIRST + 512 * 40;
         w->counts = calloc(FAKE_FRAMES, sizeof(*w->counts));
+        w->inherited = calloc(LARGE_PAGES, sizeof(*w->inherited));
         for (unsigned p = 0; p < PROCESSES; p++) {
                 w->holds[p] = calloc(FAKE_FRAMES, 1);
                 make_process(w, p);
@@ -143,6 +151,7 @@ static void world_free(struct world *w)
         for (unsigned p = 0; p < PROCESSES; p++)
                 free(w->holds[p]);
         free(w->counts);
+        free(w->inherited);
         free(w);
 }
 
