@@ -345,8 +345,8 @@ static void attend(struct mover *m)
                         limit_look(g, now_of(m));
                         release_holder(g);
                 }
-        sync_state(m);
         move_groups_sweep(m);
+        sync_state(m);
         mover_schedule(m);
 }
 
@@ -371,8 +371,8 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
                 engine_publish_soon(m->engine);
                 return 0;
         }
-        sync_state(m);
         move_groups_sweep(m);
+        sync_state(m);
         mover_schedule(m);
         return 0;
 }

@@ -27,6 +27,7 @@ struct fake {
         int fail_value;
         /* after a write to a cgroup.procs: the world may change */
         void (*on_procs)(struct fake *f, const char *text);
+        bool kernel;     /* cgroupfs does what it is told: processes move, directories are filled and emptied */
         char procs[512]; /* what was written to any cgroup.procs, each followed by a space */
 };
 
@@ -40,6 +41,8 @@ void fake_fail(struct fake *f, enum fake_op op, unsigned at, int value);
 
 /* A process in a cgroup, or moved to another one. */
 void fake_process(struct fake *f, int pid, int parent, uint64_t start_time, const char *cgroup);
+void fake_exit(struct fake *f, int pid); /* it ends */
+void fake_where(struct fake *f, int pid, char *buf, size_t size);
 void fake_cgroup(struct fake *f, const char *path); /* with cgroup.procs and the files of the memory controller */
 uint64_t fake_inode(struct fake *f, const char *path);
 
