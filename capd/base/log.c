@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "capd/base/log.h"
@@ -11,6 +12,17 @@
 static const char *log_program = "capd";
 static int log_max_level = LOG_INFO;
 static bool log_journal;
+
+/* sd-daemon(3): the journal, and nobody else, reads "<N>". The variable names it as device:inode, since it outlives a redirection. */
+static bool stderr_is_journal(void)
+{
+        const char *e = getenv("JOURNAL_STREAM");
+        unsigned long long device, inode;
+        struct stat st;
+
+        return e && sscanf(e, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+               st.st_dev == device && st.st_ino == inode;
+}
 
 void log_init(const char *program)
 {
@@ -24,8 +36,7 @@ void log_init(const char *program)
         const char *e = getenv("CAPD_LOG_LEVEL");
 
         log_program = program;
-        /* sd-daemon(3): set by systemd when standard error goes to the journal, which then reads "<N>" */
-        log_journal = getenv("JOURNAL_STREAM") != NULL;
+        log_journal = stderr_is_journal();
         for (size_t i = 0; e && i < ARRAY_SIZE(levels); i++)
                 if (strcasecmp(e, levels[i].name) == 0)
                         log_max_level = levels[i].level;

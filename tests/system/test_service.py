@@ -269,3 +269,9 @@ def test_hook(t):
     t.equal(line[3], str(10 << 20), "CAPD_CAP_BYTES")
     t.check(int(line[2]) > 25 << 20, f"CAPD_RESIDENT_BYTES {line[2]}")
     t.wait(lambda: len(children(d.pid)) == 1, "the hook to be reaped", 30)
+
+
+def test_journal_prefix_is_for_the_journal(t):
+    """A service's JOURNAL_STREAM is inherited by what it starts with a standard error of its own: no "<6>" there."""
+    capd = t.daemon("[Group g]\nComm=nobody-has-this-name\nCap=1G\n", env={"JOURNAL_STREAM": "1:1"})
+    t.check("capd: Watching" in capd.log(), f"log: {capd.log()!r}")
