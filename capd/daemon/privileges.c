@@ -164,7 +164,7 @@ void features_print(FILE *f, const struct features *x)
                                            : "Linux 6.16 has it; page cache is taken first without");
         print_feature(f, "memory-pressure", x->psi,
                       x->psi ? "stalls for want of memory are seen" : "boot with psi=1, CONFIG_PSI in the kernel");
-        print_feature(f, "exact-rss-counters", x->rss_error_pages_per_counter == 0,
-                      x->rss_error_pages_per_counter == 0 ? "RSS needs no allowance"
-                                                          : "RSS of this kernel has an error, which is allowed for");
+        print_feature(f, "exact-rss-counters", x->rss_error_pages == 0,
+                      x->rss_error_pages == 0 ? "RSS needs no allowance"
+                                              : "RSS of this kernel has an error, which is allowed for");
 }

@@ -171,7 +171,5 @@ int attributes_read(const struct sys *sys, unsigned facts, struct process *p, bo
 
 uint64_t process_rss_error(const struct features *f, const struct process *p)
 {
-        uint64_t counter = f->rss_error_pages_per_counter * (f->rss_error_per_thread ? MAX(p->threads, 1U) : 1);
-
-        return 3 * counter * f->page_size; /* MM_FILEPAGES, MM_ANONPAGES, MM_SHMEMPAGES */
+        return f->rss_error_pages * (f->rss_error_per_thread ? MAX(p->threads, 1U) : 1) * f->page_size;
 }

@@ -78,13 +78,14 @@ static uint64_t online_cpus(const struct sys *sys)
 static void probe_counters(const struct sys *sys, struct features *f)
 {
         uint64_t cpus = online_cpus(sys);
+        uint64_t batches = 3 * MAX(UINT64_C(32), 2 * cpus) * cpus; /* MM_FILEPAGES, MM_ANONPAGES, MM_SHMEMPAGES */
         bool known = f->kernel_major > 0;
 
         if (f->kernel_major < 6 || (f->kernel_major == 6 && f->kernel_minor < 2)) {
-                f->rss_error_pages_per_counter = known ? 64 : MAX(UINT64_C(32), 2 * cpus) * cpus;
+                f->rss_error_pages = known ? 66 * MAX(UINT64_C(65536) / f->page_size, UINT64_C(1)) : batches;
                 f->rss_error_per_thread = known;
         } else if (f->kernel_major == 6 && f->kernel_minor < 16) {
-                f->rss_error_pages_per_counter = MAX(UINT64_C(32), 2 * cpus) * cpus;
+                f->rss_error_pages = batches;
         }
 }
 

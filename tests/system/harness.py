@@ -105,6 +105,16 @@ def kernel():
     return tuple(int(x) for x in re.match(r"(\d+)\.(\d+)", os.uname().release).groups())
 
 
+def rss_error(*pids):
+    """How far the sum of VmRSS of processes may be off on this kernel, in bytes; as include/capd/measure/features.h has it."""
+    if kernel() >= (6, 16):
+        return 0
+    if kernel() >= (6, 2):
+        cpus = os.cpu_count()
+        return len(pids) * 3 * max(32, 2 * cpus) * cpus * PAGE
+    return sum(len(os.listdir(f"/proc/{pid}/task")) for pid in pids) * 66 * 16 * PAGE
+
+
 def swaps():
     return [line.split()[0] for line in read("/proc/swaps").splitlines()[1:]]
 

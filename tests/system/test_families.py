@@ -29,7 +29,7 @@ def test_parent_and_100_children(t):
     free = meminfo()["MemFree"]
     p = t.workload("family", 100, 100, executable=exe)
     counted = count_family(t, p)
-    t.check(counted["rss_sum"] > 10 * 1024 * MIB, f"rss_sum {counted['rss_sum']} is not over 10 GiB")
+    t.check(counted["rss_sum"] > 101 * 100 * MIB, f"rss_sum {counted['rss_sum']} is not over 101 times 100 MiB")
     rss = sum(harness.vm(pid)["VmRSS"] for pid in p.pids)
     t.near(counted["rss_sum"], rss, rss // 200, "rss_sum against the sum of VmRSS")
     own = counted["anon"] - p.truth["anon"]
@@ -57,8 +57,8 @@ def test_family_that_overwrites_what_it_shares(t):
         # The last one writes into pages that are its own by now.
         t.near(counted["resident"], (102 + 100 * min(n, 3)) * MIB, 4 * MIB, f"resident after {n} of four overwrote it")
     for pid, rss in rss_before.items():
-        t.near(harness.vm(pid)["VmRSS"], rss, MIB, f"RSS of {pid} stays flat")
-    t.near(counted["rss_sum"], before["rss_sum"], MIB, "rss_sum stays flat")
+        t.near(harness.vm(pid)["VmRSS"], rss, MIB + harness.rss_error(pid), f"RSS of {pid} stays flat")
+    t.near(counted["rss_sum"], before["rss_sum"], MIB + harness.rss_error(*p.pids), "rss_sum stays flat")
     t.equal(p.ask("verify")["bad"], 0, "bad pages")
 
 
@@ -73,7 +73,7 @@ def test_status_and_explain_show_pages_that_stopped_being_shared(t):
     p.ask("overwrite")
     after = d.wait_group("family", lambda g: g["resident"] and g["resident"] > 390 * MIB, "status to show the growth")
     t.near(after["resident"], 402 * MIB, 6 * MIB, "resident after")
-    t.near(after["rss_sum"], first["rss_sum"], 2 * MIB, "rss_sum stays flat")
+    t.near(after["rss_sum"], first["rss_sum"], 2 * MIB + harness.rss_error(*p.pids), "rss_sum stays flat")
     text = d.ctl("explain", "family").stdout
     t.check("shared" in text and "stopped" in text, f"explain does not say that pages stopped being shared:\n{text}")
 
@@ -157,7 +157,7 @@ def test_identities_of_explain(t):
     t.equal(g["quality"], "exact", "quality")
     t.equal(g["anon"] + g["file"] + g["shmem"], g["resident"], "anon + file + shmem")
     t.equal(g["private"] + g["shared"], g["resident"], "private + shared")
-    t.equal(g["mapped"], g["rss_sum"], "what a count found mapped, against the sum of RSS of a quiet group")
+    t.near(g["mapped"], g["rss_sum"], harness.rss_error(*p.pids), "what a count found mapped, against the sum of RSS of a quiet group")
     t.near(g["private"], g["resident"], 4 * PAGE, "private of a group that shares with nobody")
     # The same figures as text: every term is shown in bytes too.
     text = d.ctl("explain", "family").stdout

@@ -29,9 +29,11 @@ struct features {
         bool damon;              /* DAMON can be used to page out by frame, and nobody else uses it now */
         uint64_t page_size;
         uint64_t zero_frame; /* frame of the zero page; UINT64_MAX unknown */
-        /* Error of one RSS counter as statm shows it, in pages: per-CPU batches on Linux 6.2 to 6.15 (lib/percpu_counter.c:
-         * batch = max(32, 2 * CPUs), times CPUs); 64 events a thread before 6.2 (TASK_RSS_EVENTS_THRESH); 0 since. */
-        uint64_t rss_error_pages_per_counter;
+        /* Error of the three RSS counters together as statm shows them, in pages. Linux 6.2 to 6.15: per-CPU batches of each
+         * (lib/percpu_counter.c: max(32, 2 * CPUs), times CPUs). Before, for each thread: what its last 66 faults did is kept
+         * back (mm/memory.c: TASK_RSS_EVENTS_THRESH), and one fault maps up to 64 KiB of a file (fault_around_bytes; seen:
+         * 2 MiB of file pages missing in an idle process). 0 since. */
+        uint64_t rss_error_pages;
         bool rss_error_per_thread;
         /* why a feature is missing, one line each naming what to do; "" where it is there */
         char why_frames[160], why_kpageflags[160], why_kpagecount[160], why_kcmp[160], why_ptrace[160],

@@ -80,8 +80,8 @@ ssize_t process_read_cmdline(const struct sys *sys, struct guard *guard, pid_t p
 int process_table_set_cmdline(struct process_table *t, pid_t pid, uint64_t start_time, const char *cmdline);
 
 struct features;
-/* How far the RSS that statm shows of a process may be from the truth, either way, in bytes: the error of each of its three
- * counters (features.h). */
+/* How far the RSS that statm shows of a process may be from the truth, either way, in bytes: the error of its counters
+ * (features.h). */
 uint64_t process_rss_error(const struct features *f, const struct process *p);
 
 /* Opens /proc/PID and proves that it is the process that started at `start_time`. Descriptor; -ESRCH if it is not. */
