@@ -34,9 +34,12 @@ def recipe_key():
 
 
 class Entry:
-    """One directory of the cache, made if it is not there, and held against removal until close()."""
+    """One directory of the cache, made if it is not there, and held against removal until close().
 
-    def __init__(self, what, release, runner):
+    What the recipe makes is completed by finish(directory).
+    """
+
+    def __init__(self, what, release, runner, finish=None):
         self.cache = cache_directory()
         self.prefix = f"{what}-{release}-"
         self.path = os.path.join(self.cache, self.prefix + recipe_key())
@@ -46,7 +49,7 @@ class Entry:
         if not os.path.isdir(self.path):
             fcntl.flock(self.lock, fcntl.LOCK_EX)
             if not os.path.isdir(self.path):
-                self._make(what, release, runner)
+                self._make(what, release, runner, finish)
             fcntl.flock(self.lock, fcntl.LOCK_SH)
         os.utime(self.path)
         self._forget_others()
@@ -60,11 +63,13 @@ class Entry:
             raise
         return fd
 
-    def _make(self, what, release, runner):
+    def _make(self, what, release, runner, finish):
         unfinished = self.path + ".new"
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
             runner([RECIPE, what, RELEASES[release], unfinished], f"make the {what}")
+            if finish:
+                finish(unfinished)
             os.rename(unfinished, self.path)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
