@@ -58,6 +58,10 @@
 #define LIMIT_CGROUP_VISITS 4096U
 /* Cgroups that a group owns: the topmost ones are few. What is over is not acted on by cgroup. */
 #define LIMIT_OWNED_CGROUPS 256U
+/* Cgroups that the pages of one group are told apart by; what is charged to more is summed up as one figure. */
+#define LIMIT_CHARGED_CGROUPS 4096U
+/* Cgroups looked at to find the names of those: ten times what a host with some thousand containers has. */
+#define LIMIT_CGROUP_WALK 65536U
 /* Text of one line of /proc/PID/maps: an address range, flags and a path, which may be escaped fourfold. */
 #define LIMIT_MAPS_LINE_BYTES 17000U
 
