@@ -20,6 +20,8 @@ struct cached_explain {
         usec_t at; /* 0: free */
         char name[LIMIT_GROUP_NAME_BYTES];
         struct group_sample sample;
+        struct group_cgroups cgroups;
+        struct wire_books books;
 };
 
 static struct cached_explain *cache_find(struct front *f, const char *group)
@@ -31,7 +33,7 @@ static struct cached_explain *cache_find(struct front *f, const char *group)
 }
 
 /* In place of what is known of the group, else of the oldest. */
-static void cache_store(struct front *f, const struct wire_group *g)
+static void cache_store(struct front *f, const struct wire_group *g, const struct wire_books *books)
 {
         struct cached_explain *c = cache_find(f, g->name);
 
@@ -48,6 +50,8 @@ static void cache_store(struct front *f, const struct wire_group *g)
         c->at = front_now(f);
         text_copy(c->name, sizeof(c->name), g->name);
         c->sample = g->sample;
+        c->cgroups = g->cgroups;
+        c->books = *books;
 }
 
 void explain_done(struct front *f)
@@ -86,7 +90,20 @@ static int append_processes(sd_bus_message *reply, int body_fd, uint32_t n)
         return 0;
 }
 
-static int send_answer(sd_bus_message *m, const struct wire_group *g, int body_fd, uint32_t n_processes)
+static int append_books(sd_bus_message *reply, const struct wire_books *b)
+{
+        int r;
+
+        r = figures_append(reply, books_figures, b);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+        for (uint32_t i = 0; r >= 0 && i < b->n_charges; i++)
+                r = figures_append(reply, charge_figures, &b->charges[i]);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int send_answer(sd_bus_message *m, const struct wire_group *g, const struct wire_books *books, int body_fd,
+                       uint32_t n_processes)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         int r;
@@ -104,6 +121,8 @@ static int send_answer(sd_bus_message *m, const struct wire_group *g, int body_f
         if (r < 0)
                 return r;
         r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = append_books(reply, books);
         if (r < 0)
                 return r;
         r = sd_bus_send(sd_bus_message_get_bus(m), reply, NULL);
@@ -128,7 +147,8 @@ int explain_call(struct front *f, sd_bus_message *m, const char *group, sd_bus_e
                         struct wire_group g = *snapshot_find(&f->snapshot, group);
 
                         g.sample = c->sample;
-                        return send_answer(m, &g, -1, 0);
+                        g.cgroups = c->cgroups;
+                        return send_answer(m, &g, &c->books, -1, 0);
                 }
                 if (spent)
                         return sd_bus_error_setf(error, BUS_ERROR_BUSY,
@@ -155,12 +175,14 @@ int explain_answer(struct front *f, sd_bus_message *m, uid_t uid, int body_fd, u
             size != sizeof(d) + (uint64_t)d.n_processes * sizeof(struct wire_process))
                 return -EBADMSG;
         r = snapshot_clean_group(&d.group);
+        if (r >= 0)
+                r = snapshot_clean_books(&d.books);
         if (r < 0)
                 return r;
-        cache_store(f, &d.group);
+        cache_store(f, &d.group, &d.books);
         if (uid != 0)
                 f->explain_debt = debt_now(f) + MIN(d.group.sample.count_cost, 3600 * USEC_PER_SEC);
         if (!m)
                 return 0;
-        return send_answer(m, &d.group, body_fd, uid == 0 ? MIN(d.n_processes, LIMIT_EXPLAIN_PROCESSES) : 0);
+        return send_answer(m, &d.group, &d.books, body_fd, uid == 0 ? MIN(d.n_processes, LIMIT_EXPLAIN_PROCESSES) : 0);
 }

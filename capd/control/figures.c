@@ -7,9 +7,13 @@
 
 #define GROUP_FIGURE(name, kind, member)   {#name, FIGURE_##kind, offsetof(struct wire_group, member)},
 #define PROCESS_FIGURE(name, kind, member) {#name, FIGURE_##kind, offsetof(struct wire_process, member)},
+#define BOOKS_FIGURE(name, kind, member)   {#name, FIGURE_##kind, offsetof(struct wire_books, member)},
+#define CHARGE_FIGURE(name, kind, member)  {#name, FIGURE_##kind, offsetof(struct wire_charge, member)},
 
 const struct figure group_figures[] = {BUS_GROUP_FIGURES(GROUP_FIGURE){0}};
 const struct figure process_figures[] = {BUS_PROCESS_FIGURES(PROCESS_FIGURE){0}};
+const struct figure books_figures[] = {BUS_BOOKS_FIGURES(BOOKS_FIGURE){0}};
+const struct figure charge_figures[] = {BUS_CHARGE_FIGURES(CHARGE_FIGURE){0}};
 
 static uint64_t sample_age(const struct group_sample *s)
 {

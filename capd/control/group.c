@@ -18,7 +18,8 @@ static int method_explain(sd_bus_message *m, void *userdata, sd_bus_error *error
 const sd_bus_vtable group_vtable[] = {
                 SD_BUS_VTABLE_START(0),
                 BUS_GROUP_FIGURES(FIGURE_PROPERTY) SD_BUS_METHOD_WITH_ARGS(
-                                "Explain", SD_BUS_NO_ARGS, SD_BUS_RESULT("a{sv}", figures, "aa{sv}", processes),
+                                "Explain", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("a{sv}", figures, "aa{sv}", processes, "a{sv}", books, "aa{sv}", charges),
                                 method_explain, SD_BUS_VTABLE_UNPRIVILEGED),
                 SD_BUS_VTABLE_END,
 };

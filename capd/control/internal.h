@@ -37,6 +37,7 @@ struct wire_group *snapshot_find(const struct snapshot *s, const char *name);
 /* Makes a group safe to show: text is valid UTF-8, what is not known is SIZE_UNKNOWN. -EBADMSG if it is no group. */
 int snapshot_clean_group(struct wire_group *g);
 int snapshot_clean_process(struct wire_process *p);
+int snapshot_clean_books(struct wire_books *b);
 
 /* -- the front -- */
 
@@ -108,7 +109,8 @@ struct figure {
         enum figure_kind kind;
         size_t offset;
 };
-extern const struct figure group_figures[], process_figures[]; /* end with a NULL name */
+extern const struct figure group_figures[], process_figures[], books_figures[],
+                charge_figures[]; /* end with a NULL name */
 /* Appends the figures of one struct as a{sv}. */
 int figures_append(sd_bus_message *m, const struct figure *figures, const void *data);
 

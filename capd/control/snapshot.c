@@ -61,6 +61,16 @@ static void forget_counted(struct group_sample *s)
         s->have_private = false;
 }
 
+/* Where nothing is owned, nothing is known either. */
+static void clean_cgroups(struct group_cgroups *c)
+{
+        if (c->at == 0)
+                c->owned = 0;
+        if (c->owned == 0)
+                c->current = c->swap = c->anon = c->file = c->shmem = c->kernel = c->file_mapped = c->unmapped_cache =
+                                c->swap_cache = c->sockets = SIZE_UNKNOWN;
+}
+
 int snapshot_clean_group(struct wire_group *g)
 {
         struct group_sample *s = &g->sample;
@@ -69,6 +79,7 @@ int snapshot_clean_group(struct wire_group *g)
             !CLEAN_TEXT(g->strategy) || !CLEAN_TEXT(g->strategy_reason) || g->name[0] == '\0' ||
             g->state >= _STATE_MAX || (unsigned)s->quality >= _QUALITY_MAX)
                 return -EBADMSG;
+        clean_cgroups(&g->cgroups);
         if (!g->has_cap)
                 g->cap = g->configured_cap = g->low_watermark = SIZE_UNKNOWN;
         if (g->configured_cap == 0) /* the cap is a temporary one of a group without */
@@ -94,6 +105,16 @@ int snapshot_clean_group(struct wire_group *g)
 int snapshot_clean_process(struct wire_process *p)
 {
         return CLEAN_TEXT(p->comm) && CLEAN_TEXT(p->command) ? 0 : -EBADMSG;
+}
+
+int snapshot_clean_books(struct wire_books *b)
+{
+        if (b->n_charges > LIMIT_SHOWN_CHARGES || !CLEAN_TEXT(b->own) || !CLEAN_TEXT(b->note))
+                return -EBADMSG;
+        for (uint32_t i = 0; i < b->n_charges; i++)
+                if (!CLEAN_TEXT(b->charges[i].path))
+                        return -EBADMSG;
+        return 0;
 }
 
 static int check_header(struct wire_snapshot *h, uint64_t size, const char **ret_why)

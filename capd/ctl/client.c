@@ -377,6 +377,8 @@ static int read_processes(sd_bus_message *m, struct wire_process **ret, size_t *
                 items[n] = (struct wire_process){0};
                 r = figures_read_process(m, &items[n++]);
         }
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(items);
@@ -384,12 +386,14 @@ static int read_processes(sd_bus_message *m, struct wire_process **ret, size_t *
         return 0;
 }
 
-int client_explain(sd_bus *bus, const char *group, struct wire_group *ret, struct wire_process **ret_processes,
+int client_explain(sd_bus *bus, const char *group, struct wire_detail *ret, struct wire_process **ret_processes,
                    size_t *ret_n)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_free_ struct wire_process *processes = NULL;
         _cleanup_free_ char *path = NULL;
-        struct wire_group g = {0};
+        struct wire_detail d = {0};
+        size_t n = 0;
         int r;
 
         r = sd_bus_path_encode(BUS_GROUP_PREFIX, group, &path);
@@ -400,11 +404,17 @@ int client_explain(sd_bus *bus, const char *group, struct wire_group *ret, struc
         r = call(bus, m, &reply);
         if (r != 0)
                 return r;
-        r = figures_read_group(reply, &g);
-        if (r >= 0 && ret_processes)
-                r = read_processes(reply, ret_processes, ret_n);
+        r = figures_read_group(reply, &d.group);
+        if (r >= 0)
+                r = read_processes(reply, &processes, &n);
+        if (r >= 0)
+                r = figures_read_books(reply, &d.books);
         if (r < 0)
                 return garbled(r);
-        *ret = g;
+        *ret = d;
+        if (ret_processes) {
+                *ret_processes = TAKE_PTR(processes);
+                *ret_n = n;
+        }
         return 0;
 }

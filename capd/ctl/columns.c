@@ -12,6 +12,9 @@
 
 #define G(member) offsetof(struct wire_group, member)
 #define P(member) offsetof(struct wire_process, member)
+/* of struct wire_detail, seen from the group in it */
+#define B(member) (offsetof(struct wire_detail, books.member) - offsetof(struct wire_detail, group))
+#define C(member) offsetof(struct wire_charge, member)
 
 /* COLUMN_DEFAULT, COLUMN_JSON, COLUMN_MEASURE */
 #define D COLUMN_DEFAULT
@@ -45,6 +48,8 @@ const struct column group_columns[] = {
                 {"PSS-SUM", "pss_sum", "sum of the kernel's PSS (measure --pss)", COLUMN_SIZE, G(sample.pss_sum),
                  J | COLUMN_PSS},
                 {"HUGETLB", "hugetlb", "hugetlb pages, no part of RESIDENT", COLUMN_SIZE, G(sample.hugetlb), J},
+                {"CGROUP", "cgroup_current", "memory.current of the cgroups that are the group's alone", COLUMN_SIZE,
+                 G(cgroups.current), J},
                 {"DESCRIPTION", "description", "Description= of the group", COLUMN_TEXT, G(description), N},
                 {"REASON", "reason", "why the group is in its state", COLUMN_TEXT, G(reason), J | N},
                 {"ACTION", "action", "Action= of the group", COLUMN_TEXT, G(action), J | N},
@@ -80,7 +85,7 @@ const struct column group_columns[] = {
                 {0},
 };
 
-/* In capctl explain -J beside those above. */
+/* In capctl explain -J beside those above; the row is the group in a struct wire_detail. */
 const struct column act_columns[] = {
                 {"MAPPED", "mapped", "", COLUMN_SIZE, G(sample.mapped), 0},
                 {"EXCLUSIVE-ANON", "exclusive_anon", "", COLUMN_SIZE, G(sample.exclusive_anon), 0},
@@ -102,6 +107,27 @@ const struct column act_columns[] = {
                 {"LEFT-FORBIDDEN", "left_forbidden", "", COLUMN_SIZE, G(last_act.left_forbidden), 0},
                 {"LEFT-FLOOR", "left_floor", "", COLUMN_SIZE, G(last_act.left_floor), 0},
                 {"LEFT-BUSY", "left_busy", "", COLUMN_SIZE, G(last_act.left_busy), 0},
+                {"CGROUPS", "owned_cgroups", "", COLUMN_U32, G(cgroups.owned), 0},
+                {"CGROUP-SWAP", "cgroup_swap", "", COLUMN_SIZE, G(cgroups.swap), 0},
+                {"CGROUP-ANON", "cgroup_anon", "", COLUMN_SIZE, G(cgroups.anon), 0},
+                {"CGROUP-FILE", "cgroup_file", "", COLUMN_SIZE, G(cgroups.file), 0},
+                {"CGROUP-SHMEM", "cgroup_shmem", "", COLUMN_SIZE, G(cgroups.shmem), 0},
+                {"CGROUP-MAPPED", "cgroup_file_mapped", "", COLUMN_SIZE, G(cgroups.file_mapped), 0},
+                {"CGROUP-SWAP-CACHE", "cgroup_swap_cache", "", COLUMN_SIZE, G(cgroups.swap_cache), 0},
+                {"CGROUP-KERNEL", "cgroup_kernel", "", COLUMN_SIZE, G(cgroups.kernel), 0},
+                {"CGROUP-SOCKETS", "cgroup_sockets", "", COLUMN_SIZE, G(cgroups.sockets), 0},
+                {"CHARGED-HERE", "charged_here", "", COLUMN_SIZE, B(here), 0},
+                {"CHARGED-ELSEWHERE", "charged_elsewhere", "", COLUMN_SIZE, B(elsewhere), 0},
+                {"CHARGED-NOWHERE", "charged_nowhere", "", COLUMN_SIZE, B(nowhere), 0},
+                {"OWN-CGROUP", "own_cgroup", "", COLUMN_TEXT, B(own), 0},
+                {"CGROUP-NOTE", "cgroup_note", "", COLUMN_TEXT, B(note), 0},
+                {0},
+};
+
+/* Other cgroups that are charged for pages of the group. */
+const struct column charge_columns[] = {
+                {"CGROUP", "cgroup", "", COLUMN_TEXT, C(path), 0},
+                {"BYTES", "bytes", "", COLUMN_SIZE, C(bytes), 0},
                 {0},
 };
 

@@ -106,8 +106,8 @@ struct host {
 int client_open(const struct arguments *a, sd_bus **ret);
 int client_groups(sd_bus *bus, struct groups *ret);
 int client_host(sd_bus *bus, struct host *ret);
-/* A count made now. *ret_processes may be NULL, and is empty for users other than root. */
-int client_explain(sd_bus *bus, const char *group, struct wire_group *ret, struct wire_process **ret_processes,
+/* A count made now. `group` and `books` of *ret are filled. *ret_processes, which may be NULL, is empty for users other than root. */
+int client_explain(sd_bus *bus, const char *group, struct wire_detail *ret, struct wire_process **ret_processes,
                    size_t *ret_n);
 /* Calls a method of the manager that answers with a text. */
 int client_command(sd_bus *bus, char **ret_text, const char *method, const char *types, ...);
@@ -120,6 +120,7 @@ void host_done(struct host *h);
 int figures_read_group(sd_bus_message *m, struct wire_group *ret);
 int figures_read_host(sd_bus_message *m, struct wire_snapshot *ret);
 int figures_read_process(sd_bus_message *m, struct wire_process *ret);
+int figures_read_books(sd_bus_message *m, struct wire_books *ret);
 
 usec_t now_monotonic(void);
 
@@ -158,9 +159,10 @@ struct column {
         size_t offset;
         unsigned flags;
 };
-extern const struct column group_columns[], act_columns[], process_columns[]; /* end with a NULL header */
+extern const struct column group_columns[], act_columns[], charge_columns[],
+                process_columns[]; /* end with a NULL header */
 
-#define COLUMNS_MAX 96U
+#define COLUMNS_MAX 128U
 
 struct selection {
         const struct column *items[COLUMNS_MAX];
@@ -179,14 +181,27 @@ void cell_text(char buf[static CELL_MAX], const struct column *c, const void *ro
 uint32_t use_percent(const struct wire_group *g);
 const char *state_colour(enum group_state s); /* a name for libsmartcols, or NULL */
 
-/* Prints rows of `size` bytes each. `name` is the list's in JSON. 0 or EXIT_FAILED. */
+/* Rows of `size` bytes each; `name` is the list's in JSON. */
+struct rows {
+        const char *name;
+        const struct selection *columns;
+        const void *items;
+        size_t n, size;
+};
+/* Several lists in one JSON object. 0 or EXIT_FAILED. */
+int tables_print_json(const struct arguments *a, const struct rows *lists, size_t n);
+/* The same of one list, as a table or as JSON. */
 int table_print(const char *name, const struct selection *s, const struct arguments *a, const void *rows, size_t n,
                 size_t size);
 
 /* -- explain -- */
 
 /* The whole explanation. `now` is CLOCK_MONOTONIC. */
-void explain_text(FILE *f, const struct wire_group *g, bool dry_run, usec_t now);
+void explain_text(FILE *f, const struct wire_detail *d, bool dry_run, usec_t now);
+/* Its part about cgroups: explain-cgroups.c. */
+void explain_cgroups(FILE *f, const struct wire_detail *d);
+/* One term of a sum: its sign, for people, in bytes, what it is. */
+void explain_term(FILE *f, char sign, uint64_t bytes, const char *label);
 
 /* -- verbs -- */
 

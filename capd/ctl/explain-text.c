@@ -2,7 +2,7 @@
 /*
  * explain-text.c: a group's numbers as sums that add up, and what enforcement did, in words.
  *
- * Pure: a struct in, text out. Every block is left out where its figures are not known; no sum is printed that does not
+ * Pure: a struct in, text out. What cgroups say is in explain-cgroups.c. Every block is left out where its figures are not known; no sum is printed that does not
  * hold to the byte.
  */
 #include <inttypes.h>
@@ -11,8 +11,7 @@
 #include "capd/base/size.h"
 #include "ctl.h"
 
-/* One term of a sum: its sign, for people, in bytes, what it is. */
-static void term(FILE *f, char sign, uint64_t bytes, const char *label)
+void explain_term(FILE *f, char sign, uint64_t bytes, const char *label)
 {
         char size[SIZE_TEXT_MAX];
 
@@ -59,20 +58,22 @@ static bool counted(const struct group_sample *s)
 /* rss_sum comes from the kernel's counters, the rest from walking the pages a moment later. */
 static void sum_of_rss(FILE *f, const struct group_sample *s)
 {
-        term(f, ' ', s->rss_sum, "rss_sum: what adding up RES in top gives");
+        explain_term(f, ' ', s->rss_sum, "rss_sum: what adding up RES in top gives");
         if (s->rss_sum > s->mapped)
-                term(f, '-', s->rss_sum - s->mapped, "changed while counting, or error of the kernel's counters");
+                explain_term(f, '-', s->rss_sum - s->mapped,
+                             "changed while counting, or error of the kernel's counters");
         else if (s->rss_sum < s->mapped)
-                term(f, '+', s->mapped - s->rss_sum, "changed while counting, or error of the kernel's counters");
-        term(f, '-', s->mapped - s->resident, "pages counted again, being mapped more than once");
-        term(f, '=', s->resident, "resident: each page once");
+                explain_term(f, '+', s->mapped - s->rss_sum,
+                             "changed while counting, or error of the kernel's counters");
+        explain_term(f, '-', s->mapped - s->resident, "pages counted again, being mapped more than once");
+        explain_term(f, '=', s->resident, "resident: each page once");
 }
 
 static void sums(FILE *f, const struct group_sample *s)
 {
         if (!counted(s)) {
                 if (s->rss_sum != SIZE_UNKNOWN)
-                        term(f, ' ', s->rss_sum, "rss_sum: what adding up RES in top gives");
+                        explain_term(f, ' ', s->rss_sum, "rss_sum: what adding up RES in top gives");
                 if (s->quality == QUALITY_BOUND_UPPER)
                         fputs("   resident is at most that: there is no count to explain yet\n", f);
                 else
@@ -82,24 +83,24 @@ static void sums(FILE *f, const struct group_sample *s)
         sum_of_rss(f, s);
         if (s->anon != SIZE_UNKNOWN && s->anon + s->file + s->shmem == s->resident) {
                 fputc('\n', f);
-                term(f, ' ', s->anon, "anon: memory of the programs' own");
-                term(f, '+', s->file, "file: pages of files, programs and libraries");
-                term(f, '+', s->shmem, "shmem: shared memory and tmpfs");
-                term(f, '=', s->resident, "resident");
+                explain_term(f, ' ', s->anon, "anon: memory of the programs' own");
+                explain_term(f, '+', s->file, "file: pages of files, programs and libraries");
+                explain_term(f, '+', s->shmem, "shmem: shared memory and tmpfs");
+                explain_term(f, '=', s->resident, "resident");
         }
         if (s->have_private && s->private_bytes + s->shared_bytes == s->resident) {
                 fputc('\n', f);
-                term(f, ' ', s->private_bytes, "private: what the host gets back if the group ends");
-                term(f, '+', s->shared_bytes, "shared: mapped by processes outside the group too");
-                term(f, '=', s->resident, "resident");
+                explain_term(f, ' ', s->private_bytes, "private: what the host gets back if the group ends");
+                explain_term(f, '+', s->shared_bytes, "shared: mapped by processes outside the group too");
+                explain_term(f, '=', s->resident, "resident");
         }
         fputs("\n   beside it:\n", f);
         if (s->pss_sum != SIZE_UNKNOWN)
-                term(f, ' ', s->pss_sum, "pss_sum: the kernel's own division of shared pages");
+                explain_term(f, ' ', s->pss_sum, "pss_sum: the kernel's own division of shared pages");
         if (s->swap != SIZE_UNKNOWN)
-                term(f, ' ', s->swap, "swap");
+                explain_term(f, ' ', s->swap, "swap");
         if (s->hugetlb != SIZE_UNKNOWN)
-                term(f, ' ', s->hugetlb, "hugetlb");
+                explain_term(f, ' ', s->hugetlb, "hugetlb");
 }
 
 static void change(char *buf, size_t size, uint64_t before, uint64_t after)
@@ -202,7 +203,7 @@ static void leftovers(FILE *f, const struct act_result *r)
                 if (first)
                         fputs("what stayed, and why:\n", f);
                 first = false;
-                term(f, ' ', left[i].bytes, left[i].why);
+                explain_term(f, ' ', left[i].bytes, left[i].why);
         }
 }
 
@@ -220,18 +221,18 @@ static void last_act(FILE *f, const struct wire_group *g, usec_t now)
         if (r->stuck)
                 fprintf(f, ", %" PRIu32 " given up because it did not answer", r->stuck);
         fputs(":\n", f);
-        term(f, ' ', r->attempted, "attempted: handed to the kernel");
-        term(f, ' ', r->unmapped, "unmapped: of that, no longer mapped afterwards");
-        term(f, ' ', r->freed, "freed: of that, given back to the host at once");
+        explain_term(f, ' ', r->attempted, "attempted: handed to the kernel");
+        explain_term(f, ' ', r->unmapped, "unmapped: of that, no longer mapped afterwards");
+        explain_term(f, ' ', r->freed, "freed: of that, given back to the host at once");
         if (r->freed != SIZE_UNKNOWN && r->unmapped > r->freed)
-                term(f, ' ', r->unmapped - r->freed,
-                     "cached: of that, still in the swap or page cache, the host's to take");
+                explain_term(f, ' ', r->unmapped - r->freed,
+                             "cached: of that, still in the swap or page cache, the host's to take");
         if (r->cache_taken > 0)
-                term(f, ' ', r->cache_taken, "cache taken: page cache that nobody mapped, reclaimed beside it");
-        term(f, ' ', r->refaulted, "refaulted: paged out by the act before and back again");
+                explain_term(f, ' ', r->cache_taken, "cache taken: page cache that nobody mapped, reclaimed beside it");
+        explain_term(f, ' ', r->refaulted, "refaulted: paged out by the act before and back again");
         if (g->came_back != SIZE_UNKNOWN)
-                term(f, ' ', g->came_back,
-                     "came back: read in again since the last act began, by the kernel's counters");
+                explain_term(f, ' ', g->came_back,
+                             "came back: read in again since the last act began, by the kernel's counters");
         if (g->stalled != UINT32_MAX)
                 fprintf(f, "   in %" PRIu32 "%% of the time since then some task waited for memory\n",
                         g->stalled / 100);
@@ -286,10 +287,13 @@ static void enforcement(FILE *f, const struct wire_group *g, bool dry_run, usec_
         last_act(f, g, now);
 }
 
-void explain_text(FILE *f, const struct wire_group *g, bool dry_run, usec_t now)
+void explain_text(FILE *f, const struct wire_detail *d, bool dry_run, usec_t now)
 {
+        const struct wire_group *g = &d->group;
+
         heading(f, g, now);
         sums(f, &g->sample);
         sharing(f, g, now);
+        explain_cgroups(f, d);
         enforcement(f, g, dry_run, now);
 }

@@ -2,34 +2,43 @@
 /* explain.c: one group, counted now. */
 #include "ctl.h"
 
-/* Everything there is, in one object. */
-static int print_json(const struct arguments *a, const struct wire_group *g)
+static void select_all(struct selection *s, const struct column *columns)
 {
-        struct selection s = {0};
+        for (const struct column *c = columns; c->header && s->n < COLUMNS_MAX; c++)
+                s->items[s->n++] = c;
+}
 
-        for (const struct column *c = group_columns; c->header; c++)
-                s.items[s.n++] = c;
-        for (const struct column *c = act_columns; c->header; c++)
-                s.items[s.n++] = c;
-        return table_print("groups", &s, a, g, 1, sizeof(*g));
+/* Everything there is. */
+static int print_json(const struct arguments *a, const struct wire_detail *d)
+{
+        struct selection group = {0}, charges = {0};
+        const struct rows lists[] = {
+                        {"groups", &group, &d->group, 1, sizeof(d->group)},
+                        {"charges", &charges, d->books.charges, d->books.n_charges, sizeof(d->books.charges[0])},
+        };
+
+        select_all(&group, group_columns);
+        select_all(&group, act_columns);
+        select_all(&charges, charge_columns);
+        return tables_print_json(a, lists, ARRAY_SIZE(lists));
 }
 
 int verb_explain(const struct arguments *a)
 {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_(host_done) struct host h = {0};
-        struct wire_group g;
+        struct wire_detail d;
         int r;
 
         r = client_open(a, &bus);
         if (r == 0)
                 r = client_host(bus, &h);
         if (r == 0)
-                r = client_explain(bus, a->words[0], &g, NULL, NULL);
+                r = client_explain(bus, a->words[0], &d, NULL, NULL);
         if (r != 0)
                 return r;
         if (a->json)
-                return print_json(a, &g);
-        explain_text(stdout, &g, h.figures.dry_run, now_monotonic());
+                return print_json(a, &d);
+        explain_text(stdout, &d, h.figures.dry_run, now_monotonic());
         return EXIT_DONE;
 }

@@ -34,10 +34,14 @@ struct figure {
 #define GROUP_FIGURE(name, kind, member)   FIGURE(wire_group, name, kind, member)
 #define HOST_FIGURE(name, kind, member)    FIGURE(wire_snapshot, name, kind, member)
 #define PROCESS_FIGURE(name, kind, member) FIGURE(wire_process, name, kind, member)
+#define BOOKS_FIGURE(name, kind, member)   FIGURE(wire_books, name, kind, member)
+#define CHARGE_FIGURE(name, kind, member)  FIGURE(wire_charge, name, kind, member)
 
 static const struct figure group_figures[] = {BUS_GROUP_FIGURES(GROUP_FIGURE){0}};
 static const struct figure host_figures[] = {BUS_MANAGER_FIGURES(HOST_FIGURE){0}};
 static const struct figure process_figures[] = {BUS_PROCESS_FIGURES(PROCESS_FIGURE){0}};
+static const struct figure books_figures[] = {BUS_BOOKS_FIGURES(BOOKS_FIGURE){0}};
+static const struct figure charge_figures[] = {BUS_CHARGE_FIGURES(CHARGE_FIGURE){0}};
 
 static int read_state(sd_bus_message *m, uint32_t *ret)
 {
@@ -144,4 +148,23 @@ int figures_read_host(sd_bus_message *m, struct wire_snapshot *ret)
 int figures_read_process(sd_bus_message *m, struct wire_process *ret)
 {
         return figures_read(m, process_figures, ret);
+}
+
+/* The list of charges follows. What is over is skipped. */
+int figures_read_books(sd_bus_message *m, struct wire_books *ret)
+{
+        struct wire_charge over;
+        int r;
+
+        r = figures_read(m, books_figures, ret);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(m, 'a', "a{sv}");
+        ret->n_charges = 0;
+        while (r >= 0 && (r = sd_bus_message_at_end(m, false)) == 0) {
+                bool fits = ret->n_charges < LIMIT_SHOWN_CHARGES;
+
+                r = figures_read(m, charge_figures, fits ? &ret->charges[ret->n_charges] : &over);
+                ret->n_charges += fits;
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
 }

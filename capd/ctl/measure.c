@@ -14,6 +14,7 @@
 #include "capd/base/sys.h"
 #include "capd/base/text.h"
 #include "capd/base/users.h"
+#include "capd/measure/cgroups.h"
 #include "capd/measure/count.h"
 #include "capd/measure/features.h"
 #include "capd/measure/table.h"
@@ -222,6 +223,33 @@ static int run_count(struct measurement *m, unsigned flags)
         return 0;
 }
 
+static bool is_member(pid_t pid, void *userdata)
+{
+        const struct measurement *m = userdata;
+
+        for (size_t i = 0; i < m->n_members; i++)
+                if (m->members[i]->facts.pid == pid)
+                        return true;
+        return false;
+}
+
+/* memory.current, if there are cgroups of which all tasks were counted. What cannot be had stays unknown. */
+static void read_cgroups(struct measurement *m)
+{
+        _cleanup_(owned_cgroups_done) struct owned_cgroups owned = {0};
+        _cleanup_(cgroup2_close) struct cgroup2 hierarchy = CGROUP2_CLOSED;
+        struct cgroup_member *members = calloc(m->n_members + 1, sizeof(*members));
+
+        m->group.cgroups.current = SIZE_UNKNOWN;
+        for (size_t i = 0; members && i < m->n_members; i++)
+                members[i] = (struct cgroup_member){.pid = m->members[i]->facts.pid,
+                                                    .cgroup = m->members[i]->facts.cgroup};
+        if (members && cgroup2_open(&m->sys, &hierarchy) >= 0 &&
+            cgroups_find_owned(&hierarchy, members, m->n_members, is_member, m, &owned) >= 0 && owned.n > 0)
+                (void)cgroups_read(&hierarchy, &owned, now_monotonic(), &m->group.cgroups);
+        free(members);
+}
+
 /* -- what is printed -- */
 
 /* The group is named after what was asked: "User=alice Comm=x", or the process numbers. */
@@ -285,7 +313,7 @@ static int prepare(struct measurement *m)
                 if (r != 0)
                         return r;
         }
-        r = process_table_new(&m->sys, m->policy ? m->policy->facts : 0, 0, &m->table);
+        r = process_table_new(&m->sys, (m->policy ? m->policy->facts : 0) | FACT_CGROUP, 0, &m->table);
         if (r >= 0)
                 r = process_table_refresh(m->table, now_monotonic(), USEC_INFINITY, NULL, NULL);
         return r < 0 ? failed("cannot list processes: %s", strerror(-r)) : 0;
@@ -331,6 +359,7 @@ int verb_measure(const struct arguments *a)
         r = run_count(&m, flags);
         if (r != 0)
                 return r;
+        read_cgroups(&m);
         m.group.cap = m.group.configured_cap = m.group.low_watermark = SIZE_UNKNOWN;
         r = table_print("groups", &s, a, &m.group, 1, sizeof(m.group));
         if (r == 0 && m.group.sample.unread > 0 && !a->json && !a->raw && !a->no_headings)

@@ -21,7 +21,7 @@ int verb_ps(const struct arguments *a)
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_free_ struct wire_process *processes = NULL;
         struct selection s;
-        struct wire_group g;
+        struct wire_detail d;
         size_t n = 0;
         int r;
 
@@ -29,10 +29,10 @@ int verb_ps(const struct arguments *a)
         if (r == 0)
                 r = client_open(a, &bus);
         if (r == 0)
-                r = client_explain(bus, a->words[0], &g, &processes, &n);
+                r = client_explain(bus, a->words[0], &d, &processes, &n);
         if (r != 0)
                 return r;
-        if (n == 0 && g.sample.processes > 0)
+        if (n == 0 && d.group.sample.processes > 0)
                 return failed("capd shows single processes to root only; 'capctl explain' shows the sums");
         if (n > 0)
                 qsort(processes, n, sizeof(*processes), by_weight);

@@ -58,12 +58,13 @@ static int count_groups(sd_bus *bus, struct groups *g)
         int r = 0;
 
         for (size_t i = 0; i < g->n; i++) {
-                struct wire_group counted;
+                struct wire_detail counted;
 
                 r = client_explain(bus, g->items[i].name, &counted, NULL, NULL);
                 if (r != 0)
                         return r;
-                g->items[i].sample = counted.sample;
+                g->items[i].sample = counted.group.sample;
+                g->items[i].cgroups = counted.group.cgroups;
         }
         return 0;
 }

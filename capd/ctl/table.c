@@ -106,25 +106,79 @@ static struct libscols_table *new_table(const char *name, const struct arguments
         return table;
 }
 
-int table_print(const char *name, const struct selection *s, const struct arguments *a, const void *rows, size_t n,
-                size_t size)
+/* The table, or NULL for want of memory. */
+static struct libscols_table *fill_table(const struct rows *rows, const struct arguments *a)
 {
         enum cell_style style = a->json ? CELL_JSON : !a->bytes ? CELL_TABLE : a->raw ? CELL_RAW : CELL_BYTES;
-        struct libscols_table *table = new_table(name, a);
+        struct libscols_table *table = new_table(rows->name, a);
         usec_t now = now_monotonic();
         int r;
 
         if (!table)
+                return NULL;
+        r = add_columns(table, rows->columns, a->json);
+        for (size_t i = 0; r == 0 && i < rows->n; i++)
+                r = add_row(table, rows->columns, (const char *)rows->items + i * rows->size, style, now);
+        if (r < 0) {
+                scols_unref_table(table);
+                return NULL;
+        }
+        return table;
+}
+
+/* One list as the inside of a JSON object. libsmartcols writes whole objects, and nothing at all for an empty table. */
+static int print_list(const struct arguments *a, const struct rows *rows)
+{
+        struct libscols_table *table;
+        _cleanup_free_ char *text = NULL;
+        char *begin, *end;
+        int r;
+
+        if (rows->n == 0)
+                return printf("   \"%s\": []", rows->name) < 0 ? failed("cannot write the table") : EXIT_DONE;
+        table = fill_table(rows, a);
+        if (!table)
                 return out_of_memory();
-        r = add_columns(table, s, a->json);
-        for (size_t i = 0; r == 0 && i < n; i++)
-                r = add_row(table, s, (const char *)rows + i * size, style, now);
+        r = scols_print_table_to_string(table, &text);
+        scols_unref_table(table);
         if (r < 0)
-                r = out_of_memory();
-        else if (a->json && n == 0) /* libsmartcols prints nothing at all for an empty table */
-                r = printf("{\n   \"%s\": []\n}\n", name) < 0 ? EXIT_FAILED : EXIT_DONE;
-        else
-                r = scols_print_table(table) < 0 ? failed("cannot write the table") : EXIT_DONE;
+                return out_of_memory();
+        begin = strchr(text, '\n');
+        end = strrchr(text, '}');
+        if (!begin || !end || end <= begin)
+                return failed("libsmartcols wrote no JSON object");
+        while (end > begin && end[-1] == '\n')
+                end--;
+        *end = '\0';
+        return fputs(begin + 1, stdout) < 0 ? failed("cannot write the table") : EXIT_DONE;
+}
+
+int tables_print_json(const struct arguments *a, const struct rows *lists, size_t n)
+{
+        int r = EXIT_DONE;
+
+        fputs("{\n", stdout);
+        for (size_t i = 0; r == EXIT_DONE && i < n; i++) {
+                r = print_list(a, &lists[i]);
+                if (r == EXIT_DONE)
+                        fputs(i + 1 < n ? ",\n" : "\n}\n", stdout);
+        }
+        return r;
+}
+
+int table_print(const char *name, const struct selection *s, const struct arguments *a, const void *rows, size_t n,
+                size_t size)
+{
+        const struct rows list = {.name = name, .columns = s, .items = rows, .n = n, .size = size};
+        struct libscols_table *table;
+        int r;
+
+        if (a->json)
+                return tables_print_json(a, &list, 1);
+        table = fill_table(&list, a);
+        if (!table)
+                return out_of_memory();
+        r = scols_print_table(table) < 0 ? failed("cannot write the table") : EXIT_DONE;
         scols_unref_table(table);
         return r;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "books.h"
 #include "capd/base/log.h"
 #include "capd/base/text.h"
 #include "engine.h"
@@ -20,6 +21,10 @@ struct explain_job {
         struct wire_process *processes; /* in the order of the count */
         uint64_t *start_times;
         size_t next_command; /* the first whose command line has not been read */
+        struct books_members members;
+        struct group_cgroups cgroups;
+        struct wire_books books;
+        bool have_books;
 };
 
 static struct explain_job *explain_job_free(struct explain_job *x)
@@ -28,6 +33,7 @@ static struct explain_job *explain_job_free(struct explain_job *x)
                 count_free(x->count);
                 free(x->processes);
                 free(x->start_times);
+                books_members_done(&x->members);
                 free(x);
         }
         return NULL;
@@ -40,6 +46,13 @@ static int explain_run(struct job *job, struct guard *guard)
 
         if (r < 0)
                 return r;
+        /* at once: whom the kernel charges should be of the same moment as the count */
+        if (!x->have_books) {
+                r = books_read(&x->engine->sys, x->count, 0, guard, &x->members, &x->cgroups, &x->books);
+                if (r < 0)
+                        return r;
+                x->have_books = true;
+        }
         for (; x->next_command < x->n; x->next_command++) {
                 struct wire_process *w = &x->processes[x->next_command];
                 char text[LIMIT_CMDLINE_BYTES];
@@ -122,6 +135,8 @@ static void reply(struct explain_job *x, const struct group *g)
         d->taken_at = fresh.counted_at;
         publish_group(e, g, &d->group);
         d->group.sample = fresh;
+        d->group.cgroups = x->cgroups;
+        d->books = x->books;
         d->host = e->host;
         memcpy(d + 1, x->processes, x->n * sizeof(struct wire_process));
         engine_reply(e, x->serial, 0, d, size, "%s", "");
@@ -148,6 +163,32 @@ static const struct job_ops explain_ops = {
                 .give_up = explain_give_up,
                 .done = explain_done,
 };
+
+static int by_pid(const void *a, const void *b)
+{
+        const struct cgroup_member *x = a, *y = b;
+
+        return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+/* All of them, those in quarantine too: a cgroup with nobody else in it is the group's. */
+static int copy_cgroups(struct explain_job *x, const struct group *g)
+{
+        x->members.items = calloc(g->n_members + 1, sizeof(x->members.items[0]));
+        if (!x->members.items)
+                return -ENOMEM;
+        for (size_t i = 0; i < g->n_members; i++) {
+                const struct process_facts *f = &g->members[i]->facts;
+                struct cgroup_member *m = &x->members.items[x->members.n++];
+
+                m->pid = f->pid;
+                m->cgroup = f->cgroup ? strdup(f->cgroup) : NULL;
+                if (f->cgroup && !m->cgroup)
+                        return -ENOMEM;
+        }
+        qsort(x->members.items, x->members.n, sizeof(x->members.items[0]), by_pid);
+        return 0;
+}
 
 /* What the table knows of the members, in the order in which engine_make_count() takes them. */
 static int copy_members(struct engine *e, struct explain_job *x, const struct group *g, usec_t now)
@@ -197,8 +238,8 @@ void engine_explain(struct engine *e, const struct wire_command *c)
         }
         x = calloc(1, sizeof(*x));
         if (x)
-                x->count = engine_make_count(e, &g, 1, COUNT_PRIVATE | COUNT_SHARES, now);
-        if (!x || !x->count || copy_members(e, x, g, now) < 0) {
+                x->count = engine_make_count(e, &g, 1, COUNT_PRIVATE | COUNT_SHARES | COUNT_KEEP_FRAMES, now);
+        if (!x || !x->count || copy_members(e, x, g, now) < 0 || copy_cgroups(x, g) < 0) {
                 explain_job_free(x);
                 engine_reply(e, c->serial, -ENOMEM, NULL, 0, "capd is out of memory");
                 return;

@@ -67,6 +67,20 @@ static uint64_t pages(uint64_t n)
         return n == SIZE_UNKNOWN || n > (SIZE_UNKNOWN - 1) / size ? SIZE_UNKNOWN : n * size;
 }
 
+/*
+ * Pages in the swap cache may be mapped or not; the kernel counts both as one. Pages on the anonymous lists are mapped, or shmem, or
+ * neither: then only the swap cache holds them. Locked pages are on another list, so this is too low by them at worst.
+ */
+static uint64_t unmapped_swap_cache(const char *text, size_t len, const struct cgroup_memory *m)
+{
+        uint64_t lists = sum(keyed(text, len, "inactive_anon"), keyed(text, len, "active_anon"));
+        uint64_t cached = keyed(text, len, "swapcached"), other = sum(m->anon, m->shmem);
+
+        if (lists == SIZE_UNKNOWN || cached == SIZE_UNKNOWN || other == SIZE_UNKNOWN)
+                return SIZE_UNKNOWN;
+        return MIN(cached, lists > other ? lists - other : 0);
+}
+
 /* A cgroup that is being removed answers ENODEV to who has it open. */
 static int gone_is_enoent(ssize_t error)
 {
@@ -110,6 +124,8 @@ int cgroup_memory_read(const struct cgroup2 *c, int fd, bool stat_only, struct c
             m.file_mapped == SIZE_UNKNOWN)
                 return -EBADMSG;
         m.kernel = keyed(text, len, "kernel");
+        m.sockets = keyed(text, len, "sock");
+        m.swap_cache = unmapped_swap_cache(text, len, &m);
         /* counted in pages, unlike the rest of the file: memcg_page_state_unit() in mm/memcontrol.c */
         m.refaults = pages(
                         sum(keyed(text, len, "workingset_refault_anon"), keyed(text, len, "workingset_refault_file")));
@@ -169,10 +185,12 @@ int cgroups_read(const struct cgroup2 *c, const struct owned_cgroups *owned, use
                 g.kernel = sum(g.kernel, m.kernel);
                 g.file_mapped = sum(g.file_mapped, m.file_mapped);
                 g.unmapped_cache = sum(g.unmapped_cache, cgroup_unmapped_cache(&m));
+                g.swap_cache = sum(g.swap_cache, m.swap_cache);
+                g.sockets = sum(g.sockets, m.sockets);
         }
         if (g.owned == 0)
                 g.current = g.swap = g.anon = g.file = g.shmem = g.kernel = g.file_mapped = g.unmapped_cache =
-                                SIZE_UNKNOWN;
+                                g.swap_cache = g.sockets = SIZE_UNKNOWN;
         *ret = g;
         return 0;
 }

@@ -64,6 +64,17 @@
         X(Private, SIZE, sample.private_bytes)                                                                         \
         X(Shared, SIZE, sample.shared_bytes)                                                                           \
         X(PSSSum, SIZE, sample.pss_sum)                                                                                \
+        X(OwnedCGroups, U32, cgroups.owned)                                                                            \
+        X(CGroupCurrent, SIZE, cgroups.current)                                                                        \
+        X(CGroupSwap, SIZE, cgroups.swap)                                                                              \
+        X(CGroupAnon, SIZE, cgroups.anon)                                                                              \
+        X(CGroupFile, SIZE, cgroups.file)                                                                              \
+        X(CGroupShmem, SIZE, cgroups.shmem)                                                                            \
+        X(CGroupFileMapped, SIZE, cgroups.file_mapped)                                                                 \
+        X(CGroupUnmappedCache, SIZE, cgroups.unmapped_cache)                                                           \
+        X(CGroupSwapCache, SIZE, cgroups.swap_cache)                                                                   \
+        X(CGroupKernel, SIZE, cgroups.kernel)                                                                          \
+        X(CGroupSockets, SIZE, cgroups.sockets)                                                                        \
         X(ReferenceTimestampMonotonic, AT, reference_at)                                                               \
         X(ReferenceResident, SIZE, reference_resident)                                                                 \
         X(ReferenceMapped, SIZE, reference_mapped)                                                                     \
@@ -149,5 +160,20 @@
         X(Protected, BOOL, protected_process)                                                                          \
         X(BelowFloor, BOOL, below_floor)                                                                               \
         X(SameAddressSpace, BOOL, same_address_space)
+
+/* struct wire_books: in the answer of Explain() */
+#define BUS_BOOKS_FIGURES(X)                                                                                           \
+        X(ChargedHere, SIZE, here)                                                                                     \
+        X(ChargedElsewhere, SIZE, elsewhere)                                                                           \
+        X(ChargedNowhere, SIZE, nowhere)                                                                               \
+        X(ChargedToMore, SIZE, more)                                                                                   \
+        X(MoreCGroups, U32, n_more)                                                                                    \
+        X(OwnCGroup, TEXT, own)                                                                                        \
+        X(Note, TEXT, note)
+
+/* struct wire_charge: one cgroup in the answer of Explain() */
+#define BUS_CHARGE_FIGURES(X)                                                                                          \
+        X(CGroup, TEXT, path)                                                                                          \
+        X(Bytes, SIZE, bytes)
 
 #endif

@@ -154,6 +154,9 @@
 /* Body of an answer of the engine: text (a configuration as it is in force), and processes of one group. */
 #define LIMIT_REPLY_TEXT_BYTES  (8U * 1024 * 1024)
 #define LIMIT_EXPLAIN_PROCESSES 16384U
+/* Cgroups by name in an explanation, and the text of one of them; longer paths are cut in the middle. */
+#define LIMIT_SHOWN_CHARGES      16U
+#define LIMIT_SHOWN_CGROUP_BYTES 512U
 /* Counts made on demand cost CPU. Users other than root get one that is up to so old, of so many groups, and
  * together may have new ones made with so many hundredths of a percent of one CPU. */
 #define LIMIT_EXPLAIN_CACHE            64U

@@ -84,6 +84,8 @@ struct group_cgroups {
         uint64_t swap;                                   /* memory.swap.current */
         uint64_t anon, file, shmem, kernel, file_mapped; /* memory.stat; file has shmem in it */
         uint64_t unmapped_cache; /* file - file_mapped, as far as it is not shmem: what memory.reclaim takes first */
+        uint64_t swap_cache;     /* anonymous pages that nobody maps any more, written to swap but not given back yet */
+        uint64_t sockets;        /* network buffers */
 };
 
 /* Counters that only grow, from which decide() sees whether a group works against its cap. SIZE_UNKNOWN: not known. */

@@ -79,6 +79,7 @@ struct wire_group {
         usec_t retry_at; /* back-off: not acted on before; 0 none */
         int64_t trend;   /* bytes a second, smoothed; of resident */
         struct group_sample sample;
+        struct group_cgroups cgroups;
 
         /* Action=move */
         uint32_t moved;        /* processes in the cgroup that capd put them into */
@@ -143,6 +144,28 @@ struct wire_process {
         bool same_address_space; /* shares its address space with a process listed before it: figures there */
 };
 
+/* A cgroup, and what of a group's resident pages it is charged with. */
+struct wire_charge {
+        char path[LIMIT_SHOWN_CGROUP_BYTES]; /* escaped; "" it has no name any more */
+        uint64_t bytes;
+};
+
+/*
+ * The resident pages of a group by whom the kernel charges for them: here + elsewhere + nowhere = resident, and elsewhere is
+ * the charges and `more`. SIZE_UNKNOWN where it is not known; `note` then says why.
+ */
+struct wire_books {
+        uint64_t here;      /* cgroups that the group owns, and all below them */
+        uint64_t elsewhere; /* other cgroups */
+        uint64_t nowhere;   /* no cgroup */
+        uint64_t more;      /* part of elsewhere: cgroups beyond those that are listed */
+        uint32_t n_more;
+        uint32_t n_charges;
+        struct wire_charge charges[LIMIT_SHOWN_CHARGES]; /* the largest first */
+        char own[LIMIT_SHOWN_CGROUP_BYTES];              /* the largest cgroup that the group owns; "" none */
+        char note[256];                                  /* what is not known and why, a sentence; "" nothing */
+};
+
 struct wire_detail {
         uint32_t magic, version;
         uint32_t size, process_size;
@@ -150,6 +173,7 @@ struct wire_detail {
         usec_t taken_at;
         struct wire_group group; /* with have_private set in its sample, counted just now */
         struct host_memory host;
+        struct wire_books books;
 };
 
 #endif

@@ -96,6 +96,8 @@ struct cgroup_memory {
         uint64_t anon, file, shmem,
                         file_mapped; /* memory.stat: anon is mapped; file has shmem in it, and so has file_mapped */
         uint64_t kernel;             /* Linux 5.18 */
+        uint64_t swap_cache;         /* anonymous pages in the swap cache that nobody maps */
+        uint64_t sockets;            /* network buffers: no part of kernel */
         uint64_t refaults;           /* bytes, only grows: workingset_refault_* */
 };
 

@@ -355,6 +355,38 @@ static void test_authorization(void **state)
         assert_true(recv(f->engine, &c, sizeof(c), MSG_DONTWAIT) < 0);
 }
 
+/* What the engine said of cgroups, here and in the cache: -EBADMSG if it is something else. */
+static int explained_cgroups(sd_bus_message *reply)
+{
+        uint64_t here = 0, bytes = 0;
+        const char *key, *path = NULL;
+        unsigned n = 0;
+
+        sd_bus_message_enter_container(reply, 'a', "{sv}");
+        while (sd_bus_message_enter_container(reply, 'e', "sv") > 0) {
+                sd_bus_message_read(reply, "s", &key);
+                if (strcmp(key, "ChargedHere") == 0)
+                        sd_bus_message_read(reply, "v", "t", &here);
+                else
+                        sd_bus_message_skip(reply, "v");
+                sd_bus_message_exit_container(reply);
+        }
+        sd_bus_message_exit_container(reply);
+        sd_bus_message_enter_container(reply, 'a', "a{sv}");
+        for (; sd_bus_message_enter_container(reply, 'a', "{sv}") > 0; n++) {
+                while (sd_bus_message_enter_container(reply, 'e', "sv") > 0) {
+                        sd_bus_message_read(reply, "s", &key);
+                        if (strcmp(key, "CGroup") == 0)
+                                sd_bus_message_read(reply, "v", "s", &path);
+                        else
+                                sd_bus_message_read(reply, "v", "t", &bytes);
+                        sd_bus_message_exit_container(reply);
+                }
+                sd_bus_message_exit_container(reply);
+        }
+        return here == 5 * MIB && n == 2 && path && strcmp(path, "/b") == 0 && bytes == 4096 ? 0 : -EBADMSG;
+}
+
 /* Explains group0; the number of processes shown in *ret_processes. */
 static int explain(sd_bus *bus, unsigned *ret_processes, uint64_t *ret_private)
 {
@@ -378,8 +410,10 @@ static int explain(sd_bus *bus, unsigned *ret_processes, uint64_t *ret_private)
         sd_bus_message_enter_container(reply, 'a', "a{sv}");
         while (sd_bus_message_skip(reply, "a{sv}") > 0)
                 (*ret_processes)++;
+        sd_bus_message_exit_container(reply);
+        r = explained_cgroups(reply);
         sd_bus_message_unref(reply);
-        return 0;
+        return r;
 }
 
 static int nobody_explains(struct fixture *f, sd_bus *bus)
@@ -416,7 +450,11 @@ static void answer_explain(struct fixture *f, usec_t cost)
                                        .version = WIRE_VERSION,
                                        .size = sizeof(body->d),
                                        .process_size = sizeof(body->p[0]),
-                                       .n_processes = 40};
+                                       .n_processes = 40,
+                                       .books = {.here = 5 * MIB,
+                                                 .elsewhere = 12288,
+                                                 .n_charges = 2,
+                                                 .charges = {{"/a\xff", 8192}, {"/b", 4096}}}};
         make_group(&body->d.group, c.group);
         body->d.group.sample.have_private = true;
         body->d.group.sample.private_bytes = 7 * MIB;

@@ -17,7 +17,9 @@ static char *explained(const struct wire_group *g)
         size_t size;
         FILE *f = open_memstream(&text, &size);
 
-        explain_text(f, g, false, NOW);
+        struct wire_detail d = {.group = *g, .books = {.here = SIZE_UNKNOWN}};
+
+        explain_text(f, &d, false, NOW);
         fclose(f);
         return text;
 }

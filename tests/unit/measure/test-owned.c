@@ -301,6 +301,7 @@ static void test_failures(void **state)
 
 #define STAT                                                                                                           \
         "anon 8000\nfile 5000\nkernel 70\nfile_mapped 3000\nfile_dirty 0\nshmem 1000\nanon_thp 0\n"                    \
+        "sock 11\ninactive_anon 7000\nactive_anon 5000\nswapcached 2500\n"                                             \
         "workingset_refault_anon 3\nworkingset_refault_file 4\n"
 
 static void test_figures(void **state)
@@ -334,6 +335,9 @@ static void test_figures(void **state)
         assert_int_equal(g.shmem, 2000);
         assert_int_equal(g.kernel, 140);
         assert_int_equal(g.file_mapped, 6000);
+        assert_int_equal(g.sockets, 22);
+        /* twice 12000 on the lists, of which 8000 are mapped and 1000 shmem, and no more than is in the swap cache */
+        assert_int_equal(g.swap_cache, 5000);
         assert_int_equal(g.unmapped_cache, 4000); /* twice 5000 less 3000, of which shmem may be 1000 */
         /* what is not known of one is not known of all */
         fake_remove(&h->fake, ROOT "/b/memory.swap.current");
@@ -342,7 +346,7 @@ static void test_figures(void **state)
         assert_int_equal(g.current, 2000);
         fake_write(&h->fake, ROOT "/b/memory.stat", "anon 1\nfile 5\nshmem 7\nfile_mapped 2\n");
         assert_int_equal(cgroups_read(&h->c, &owned, 55, &g), 0);
-        assert_true(g.kernel == SIZE_UNKNOWN);
+        assert_true(g.kernel == SIZE_UNKNOWN && g.swap_cache == SIZE_UNKNOWN && g.sockets == SIZE_UNKNOWN);
         assert_int_equal(g.unmapped_cache, 2000);
         /* a text of another form is no answer */
         fake_write(&h->fake, ROOT "/b/memory.stat", "anon 1\nfile 5x\nshmem 7\nfile_mapped 2\n");
