@@ -70,6 +70,7 @@ void membership_match(struct engine *e, struct process *p)
         const struct match_world world = {
                         .pid_file_pids = e->pid_file_pids, .uid_to_user = user_names_get, .userdata = e};
         struct match matches[LIMIT_GROUPS_PER_PROCESS];
+        struct process_facts facts = p->facts;
         struct membership *m;
         size_t n;
 
@@ -78,7 +79,8 @@ void membership_match(struct engine *e, struct process *p)
         if (p->facts.kernel_thread || p->facts.zombie)
                 return;
         e->users.missed = false;
-        n = match_process(e->policy, &world, &p->facts, matches, ARRAY_SIZE(matches));
+        facts.cgroup = move_origin(e, &p->facts); /* or a move would end the membership that it is made for */
+        n = match_process(e->policy, &world, &facts, matches, ARRAY_SIZE(matches));
         if (e->users.missed)
                 p->changed = true; /* again when the name is known, for the groups that are named after it */
         if (n == 0)
@@ -94,7 +96,7 @@ void membership_match(struct engine *e, struct process *p)
                 if (g)
                         m->groups[m->n++] = g;
         }
-        m->protected_process = match_protected(e->policy, &world, &p->facts) || p->facts.pid == getpid() ||
+        m->protected_process = match_protected(e->policy, &world, &facts) || p->facts.pid == getpid() ||
                                p->facts.pid == e->front.pid;
         p->userdata = m;
 }

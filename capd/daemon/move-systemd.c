@@ -267,18 +267,30 @@ int systemd_set_high(struct move_group *g, uint64_t high)
 
 /* -- the slice -- */
 
-static bool slice_is_empty(const struct mover *m, bool *ret_there)
+enum slice { SLICE_GONE, SLICE_EMPTY, SLICE_EMPTYING, SLICE_IN_USE };
+
+static enum slice look_at_slice(const struct mover *m)
 {
+        const struct sys *sys = &m->engine->sys;
         _cleanup_close_ int fd = cgroup2_open_cgroup(&m->cgroups, "/" MOVE_SLICE);
+        char text[256];
         struct stat st;
 
-        *ret_there = fd >= 0;
-        /* "." and the name in the root; each child adds its ".." (kernfs counts links as other file systems do) */
-        return fd < 0 || (m->engine->sys.ops->fstat(&m->engine->sys, fd, &st) >= 0 && st.st_nlink <= 2);
+        if (fd < 0)
+                return SLICE_GONE;
+        if (sys_read_file_at(sys, fd, "cgroup.events", text, sizeof(text)) < 0 || !strstr(text, "populated 0") ||
+            sys->ops->fstat(sys, fd, &st) < 0)
+                return SLICE_IN_USE;
+        /* "." and the name in its parent, and the ".." of each cgroup in it */
+        return st.st_nlink > 2 ? SLICE_EMPTYING : SLICE_EMPTY;
 }
 
 static int on_slice_stopped(sd_bus_message *reply, void *userdata, sd_bus_error *unused)
 {
+        const sd_bus_error *error = sd_bus_message_get_error(reply);
+
+        if (error)
+                log_info("%s is not stopped: %s, ignoring", MOVE_SLICE, error->message ? error->message : error->name);
         *(bool *)userdata = true;
         return 0;
 }
@@ -287,30 +299,29 @@ static int on_slice_stopped(sd_bus_message *reply, void *userdata, sd_bus_error 
  * systemd makes the slice for the first scope and keeps it. Stopping it would stop what is in it, so that is asked for only when
  * nothing is: scopes end a moment after their last process has left.
  */
-void systemd_stop_slice(struct mover *m, usec_t until)
+void systemd_stop_slice(struct mover *m)
 {
         const struct sys *sys = &m->engine->sys;
-        bool there, done = false;
+        usec_t until = sys->ops->now(sys) + LIMIT_UNDO_USEC;
+        bool done = false;
 
         if (!m->bus)
                 return;
-        while (!slice_is_empty(m, &there)) {
-                if (sys->ops->now(sys) >= until)
-                        return;
+        while (look_at_slice(m) == SLICE_EMPTYING && sys->ops->now(sys) < until)
                 sys->ops->sleep(sys, WATCH_PAUSE);
-        }
-        if (!there || sd_bus_call_method_async(m->bus, NULL, SERVICE, PATH, MANAGER, "StopUnit", on_slice_stopped,
-                                               &done, "ss", MOVE_SLICE, "fail") < 0)
+        if (look_at_slice(m) != SLICE_EMPTY ||
+            sd_bus_call_method_async(m->bus, NULL, SERVICE, PATH, MANAGER, "StopUnit", on_slice_stopped, &done, "ss",
+                                     MOVE_SLICE, "fail") < 0)
                 return;
         while (!done) {
                 usec_t now = sys->ops->now(sys);
                 int r = sd_bus_process(m->bus, NULL);
 
                 if (r < 0 || now >= until || (r == 0 && sd_bus_wait(m->bus, until - now) < 0))
-                        break;
+                        return;
         }
         /* the answer says that it is to be stopped: the cgroup goes a moment later */
-        while (done && !(slice_is_empty(m, &there) && !there) && sys->ops->now(sys) < until)
+        while (look_at_slice(m) == SLICE_EMPTY && sys->ops->now(sys) < until)
                 sys->ops->sleep(sys, WATCH_PAUSE / 5);
 }
 

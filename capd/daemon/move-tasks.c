@@ -132,6 +132,24 @@ static void find_origin(const struct move_group *g, pid_t parent, const char **r
         }
 }
 
+const char *move_origin(const struct engine *e, const struct process_facts *f)
+{
+        const struct moved_task *t = e->mover ? moved_find(e->mover, f->pid, f->start_time) : NULL;
+        const char *origin;
+        uint64_t inode;
+
+        if (t)
+                return t->origin;
+        if (!e->mover || !f->cgroup || strncmp(f->cgroup, "/capd", strlen("/capd")) != 0)
+                return f->cgroup;
+        for (const struct move_group *g = e->mover->groups; g; g = g->next)
+                if (g->place != PLACE_OWN && g->phase != PHASE_IDLE && g->cgroup && strcmp(f->cgroup, g->cgroup) == 0) {
+                        find_origin(g, f->ppid, &origin, &inode);
+                        return origin ? origin : f->cgroup;
+                }
+        return f->cgroup;
+}
+
 /* Whoever else is in the place of a group that ends. How many were in it. */
 static size_t return_rest(struct move_group *g, int cgroup_fd)
 {

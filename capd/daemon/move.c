@@ -533,7 +533,7 @@ void move_done(struct engine *e)
                 move_groups_sweep(m);
                 sync_state(m);
                 if (!m->groups)
-                        systemd_stop_slice(m, until);
+                        systemd_stop_slice(m);
                 while (m->groups) {
                         struct move_group *g = m->groups;
 

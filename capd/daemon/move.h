@@ -124,8 +124,8 @@ void systemd_start_scope(struct move_group *g);
 void systemd_watch_scope(struct move_group *g); /* PHASE_ASKED: whether it is there */
 int systemd_set_high(struct move_group *g, uint64_t high);
 void systemd_end_holder(struct move_group *g);
-bool systemd_drain(struct mover *m, usec_t until);      /* at the end: whether all calls were answered */
-void systemd_stop_slice(struct mover *m, usec_t until); /* after that: if nothing is in it */
+bool systemd_drain(struct mover *m, usec_t until); /* at the end: whether all calls were answered */
+void systemd_stop_slice(struct mover *m);          /* after that: if nothing is in it */
 void systemd_close(struct mover *m);
 
 /* move-limit.c */

@@ -240,7 +240,7 @@ int move_make_cgroup(const struct cgroup2 *c, const char *name, char *why, size_
         int r;
 
         if ((r = enable_memory(c, c->fd, "/", why, why_size)) < 0 ||
-            (r = make(c, c->fd, MOVE_SUBTREE + 1, why, why_size)) < 0)
+            (r = make(c, c->fd, &MOVE_SUBTREE[1], why, why_size)) < 0)
                 return r;
         fd = cgroup2_open_cgroup(c, MOVE_SUBTREE);
         if (fd < 0) {

@@ -108,7 +108,7 @@
 #define LIMIT_CGROUP_DEPTH 32U
 /* What systemd may take to answer, and what undoing everything may take at the end. */
 #define LIMIT_SYSTEMD_USEC (10ULL * 1000 * 1000)
-#define LIMIT_UNDO_USEC    (5ULL * 1000 * 1000)
+#define LIMIT_UNDO_USEC    (15ULL * 1000 * 1000)
 /* Scopes that systemd is asked for at one time. */
 #define LIMIT_SCOPE_REQUESTS 16U
 /* DAMON takes each range as a directory of sysfs, made, filled and removed by the kernel: some 3 KiB of its memory and 10 µs

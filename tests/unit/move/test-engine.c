@@ -136,7 +136,7 @@ static void expect_file(struct world *w, const char *path, const char *expected)
 }
 
 /* 50 is protected, so that neither /svc/b nor /svc is the group's alone. */
-static const char config[] = "[Group web]\nCgroup=/svc/* /capd/*\nCap=100M\nAction=move\n";
+static const char config[] = "[Group web]\nCgroup=/svc/*\nCap=100M\nAction=move\n";
 
 static void protect_50(struct world *w)
 {

@@ -5,7 +5,7 @@ import signal
 import time
 
 from guest import cgroup_number, cgroup_of, cgroup_pids, cgroup_table, read
-from harness import MIB, Failure
+from harness import MIB
 
 DAEMON = "[Daemon]\nSampleInterval=1s\nScanInterval=1s\n"
 
@@ -46,11 +46,6 @@ def group(name, units, cap, more=""):
 
 def moved(capd, name, number, timeout=60):
     return capd.wait_group(name, lambda g: g.get("moved") == number, f"{number} processes moved", timeout)
-
-
-def columns(capd):
-    """The groups with the columns of moving."""
-    return capd
 
 
 def wait_back(t, process, cgroup):
@@ -188,7 +183,7 @@ def test_no_swap_no_livelock(t):
         g.grow(60)
     t.wait(lambda: all(g.size() == 60 for g in growers), "both to have grown", 120)
     t.note(f"grew to twice the cap in {time.monotonic() - began:.1f} s")
-    note = capd.wait_group("m", lambda g: "swap" in g.get("move_note", ""), "the reason", 60)["move_note"]
+    note = capd.wait_group("m", lambda g: "swap" in (g.get("move_note") or ""), "the reason", 60)["move_note"]
     t.check("add swap" in note, note)
     t.check(cgroup_number("/capd.slice/capd-m.scope", "memory.high") is None, "the limit is lifted")
     capd.stop()
@@ -252,7 +247,7 @@ def test_session_stays(t):
     moved(capd, "s", len(process.pids))
     for pid in session.pids:
         t.equal(cgroup_of(pid), home, "cgroup of the session's")
-    t.check("session" in capd.group("s").get("move_note", ""), "the reason is shown")
+    t.check("session" in (capd.group("s").get("move_note") or ""), "the reason is shown")
     t.check(stranger.pids[0] not in cgroup_pids("/capd.slice/capd-s.scope"), "a stranger is not moved")
     capd.stop()
     for pid in process.pids:
