@@ -142,7 +142,7 @@ def write_payload(path, build, settings):
         tar.add(os.path.join(build, "installed"), ".", filter=_ours)
         for folder in ("system", "vm/guest"):
             tar.add(os.path.join(ROOT, "tests", folder), f"{GUEST_DIRECTORY}/{folder}", filter=_source)
-        for program in ("system/workload", "vm/damon-driver", "vm/damon-target"):
+        for program in ("system/workload", "vm/damon-driver", "vm/reclaim-driver", "vm/damon-target"):
             tar.add(os.path.join(build, "tests", program), f"{GUEST_DIRECTORY}/{os.path.basename(program)}", filter=_ours)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as f:
             json.dump(settings, f)
