@@ -19,6 +19,8 @@
 /* How long a write should take: long enough that looking around before and after it costs little, short enough for the guard. */
 #define AIM_LOW_USEC  (20 * USEC_PER_MSEC)
 #define AIM_HIGH_USEC (80 * USEC_PER_MSEC)
+/* Generations that may come in the time of an act. */
+#define MAX_DESCENT 4U
 /* A cgroup is left alone after so many writes in a row that fell short, or after one that took so long to do so. */
 #define MAX_SHORT       2U
 #define LONG_SHORT_USEC (500 * USEC_PER_MSEC)
@@ -47,6 +49,62 @@ static struct known_member *find_member(struct reclaim *r, pid_t pid)
 
 enum who { MEMBER, ENDED, STRANGER };
 
+/* Parent and effective user, by the owner of its directory in /proc. 0; -ESRCH it has ended; or another negative errno. */
+static int read_parent(const struct sys *sys, pid_t pid, pid_t *ret_parent, uid_t *ret_uid)
+{
+        _cleanup_close_ int fd = -1;
+        char text[1024];
+        const char *end;
+        struct stat st;
+        int r, parent;
+        ssize_t n;
+
+        snprintf(text, sizeof(text), "proc/%d", (int)pid);
+        fd = sys_open(sys, text, O_RDONLY | O_DIRECTORY);
+        if (fd < 0)
+                return fd == -ENOENT ? -ESRCH : fd;
+        r = sys->ops->fstat(sys, fd, &st);
+        if (r < 0)
+                return r;
+        n = sys_read_file_at(sys, fd, "stat", text, sizeof(text));
+        if (n <= 0)
+                return n == 0 || n == -ENOENT ? -ESRCH : (int)n;
+        end = strrchr(text, ')');
+        if (!end || sscanf(end, ") %*c %d", &parent) != 1)
+                return -EBADMSG;
+        *ret_parent = parent;
+        *ret_uid = st.st_uid;
+        return 0;
+}
+
+static enum who identify(struct reclaim *r, pid_t pid);
+
+/* Up from one that is not known to one that is. */
+static enum who identify_by_descent(struct reclaim *r, pid_t pid)
+{
+        uid_t uid = 0, above = 0;
+
+        for (unsigned i = 0; i < MAX_DESCENT && pid > 0; i++) {
+                int q = read_parent(r->sys, pid, &pid, &above);
+
+                if (q < 0)
+                        return q == -ESRCH && i == 0 ? ENDED : STRANGER;
+                if (i == 0)
+                        uid = above;
+                if (above != uid)
+                        return STRANGER;
+                if (pid > 0 && find_member(r, pid)) {
+                        pid_t unused;
+
+                        return identify(r, pid) == MEMBER && read_parent(r->sys, pid, &unused, &above) == 0 &&
+                                                               above == uid
+                                               ? MEMBER
+                                               : STRANGER;
+                }
+        }
+        return STRANGER;
+}
+
 /* Its number may have gone to somebody else since the request was made: looked at once in an act, which is short. */
 static enum who identify(struct reclaim *r, pid_t pid)
 {
@@ -56,7 +114,7 @@ static enum who identify(struct reclaim *r, pid_t pid)
         int fd;
 
         if (!m)
-                return STRANGER;
+                return pid > 0 && r->accept_children ? identify_by_descent(r, pid) : STRANGER;
         if (m->proved)
                 return MEMBER;
         fd = process_open(r->sys, pid, m->start_time);

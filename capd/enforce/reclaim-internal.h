@@ -32,7 +32,7 @@ struct reclaim {
         struct reclaim_cgroup *cgroups; /* as many */
         struct known_member *members;   /* in the order of pid */
         size_t n_members;
-        bool defined_by_cgroup, anon_only, swap;
+        bool defined_by_cgroup, accept_children, anon_only, swap;
         uint64_t goal, max_cache, step;
         usec_t max_time, deadline;
         bool started, finished;

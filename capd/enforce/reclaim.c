@@ -62,6 +62,7 @@ int reclaim_new(const struct sys *sys, const struct reclaim_request *request, st
         *r = (struct reclaim){
                         .sys = sys,
                         .defined_by_cgroup = request->defined_by_cgroup,
+                        .accept_children = request->accept_children,
                         .anon_only = request->anon_only,
                         .swap = request->swap,
                         .goal = request->goal,

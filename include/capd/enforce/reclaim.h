@@ -36,6 +36,11 @@ struct reclaim_request {
          * same: then a task that is not known is the group's if another one in the very same cgroup is.
          */
         bool defined_by_cgroup;
+        /*
+         * A process that is not known, because it has come since the members were looked at, is the group's if one that it descends from is, and runs as
+         * the same user: a server that forks for each client has one in every act.
+         */
+        bool accept_children;
         uint64_t goal;      /* bytes by which what is mapped shall fall */
         bool anon_only;     /* write swappiness=max, where the kernel takes it: no page cache is taken */
         bool swap;          /* anonymous memory can go somewhere */

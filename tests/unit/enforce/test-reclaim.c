@@ -415,6 +415,76 @@ static void test_strangers(void **state)
         assert_int_equal(report.stranger, 0);
 }
 
+static void set_parent(pid_t pid, pid_t parent)
+{
+        char path[256], text[256];
+        FILE *f;
+
+        snprintf(path, sizeof(path), "%s/proc/%d/stat", k.w->path, (int)pid);
+        f = fopen(path, "w");
+        assert_non_null(f);
+        snprintf(text, sizeof(text), "%d (odd ) name) S %d 1 1 0 -1 0 0 0 0 0 5 5 0 0 20 0 1 0 5 0 0 0 5 2 3 0 0\n",
+                 (int)pid, (int)parent);
+        fputs(text, f);
+        fclose(f);
+}
+
+static void new_child(struct model *m)
+{
+        if (m->writes == 1)
+                file(m->path, "cgroup.procs", "1\n2\n77\n78\n");
+}
+
+/* Those that a member has forked since are members, where that is wanted. */
+static void test_children(void **state)
+{
+        struct model *a = group("/a", "1\n2\n", 200, 0, 0);
+        struct reclaim_request request = {.swap = true, .accept_children = true, .max_cache = SIZE_UNKNOWN};
+        struct reclaim_report report;
+
+        world_process(k.w, 77, 500);
+        world_process(k.w, 78, 501);
+        set_parent(77, 2);
+        set_parent(78, 77);
+        k.on_write = new_child;
+        act(30 * MIB, &request, &report);
+        assert_int_equal(report.end, RECLAIM_GOAL);
+
+        request.accept_children = false;
+        a->writes = 0;
+        file("/a", "cgroup.procs", "1\n2\n");
+        act(30 * MIB, &request, &report);
+        assert_int_equal(report.end, RECLAIM_STRANGERS);
+
+        request.accept_children = true;
+        a->writes = 0;
+        file("/a", "cgroup.procs", "1\n2\n");
+        set_parent(77, 1000); /* of somebody else, who is gone or never was a member */
+        act(30 * MIB, &request, &report);
+        assert_int_equal(report.end, RECLAIM_STRANGERS);
+
+        a->writes = 0;
+        file("/a", "cgroup.procs", "1\n2\n");
+        set_parent(77, 78); /* in a circle */
+        act(30 * MIB, &request, &report);
+        assert_int_equal(report.end, RECLAIM_STRANGERS);
+
+        a->writes = 0;
+        file("/a", "cgroup.procs", "1\n2\n");
+        world_exit(k.w, 77); /* ended before it was looked at */
+        set_parent(78, 1);
+        act(30 * MIB, &request, &report);
+        assert_int_equal(report.end, RECLAIM_GOAL);
+
+        /* the parent's number is another's */
+        a->writes = 0;
+        file("/a", "cgroup.procs", "78\n");
+        world_exit(k.w, 1);
+        world_process(k.w, 1, 999);
+        act(30 * MIB, &request, &report);
+        assert_int_equal(report.end, RECLAIM_STRANGERS);
+}
+
 /* The number of a member that ended is another's now; one that has ended and is listed still is nobody. */
 static void test_reused_pid(void **state)
 {
@@ -615,6 +685,7 @@ int main(void)
                         cmocka_unit_test_setup_teardown(test_shmem, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_share, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_strangers, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_children, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_reused_pid, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_removed, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_slow, setup, teardown),
