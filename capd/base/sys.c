@@ -21,7 +21,7 @@
 
 static int native_openat(const struct sys *sys, int dirfd, const char *path, int flags)
 {
-        int fd = openat(dirfd, path, flags | O_CLOEXEC | O_NOCTTY, 0600); /* the mode counts with O_CREAT alone */
+        int fd = openat(dirfd, path, flags | O_CLOEXEC | O_NOCTTY);
 
         return fd < 0 ? -errno : fd;
 }

@@ -17,6 +17,7 @@
 #include "damon-record.h"
 #include "damon-sysfs.h"
 
+#define RECORD_NEW    DAMON_RECORD ".new"
 #define BOOT_ID       "proc/sys/kernel/random/boot_id"
 #define BOOT_ID_BYTES 37U /* with the NUL */
 /* DAMON gives EBUSY also while somebody reads or writes anything in it. */
@@ -53,28 +54,36 @@ static int record_read(const struct sys *sys, int runtime_fd, struct record *ret
         if (n < 0)
                 return (int)n;
         *ret = (struct record){};
-        /* One that is empty or cut off was being written: nothing had been made yet, or nothing but the directory. */
+        /* one that says nothing proves nothing, and is of no boot */
         if (sscanf(text, "%36s %" SCNu64, ret->boot, &ret->inode) < 2)
-                ret->inode = 0;
+                *ret = (struct record){};
         return 1;
 }
 
+/* The record is never half written, nor missing while another takes its place. */
 static int record_write(const struct sys *sys, int runtime_fd, const struct record *record)
 {
         _cleanup_close_ int fd = -1;
         char text[128];
         ssize_t n;
+        int r;
 
-        fd = sys->ops->openat(sys, runtime_fd, DAMON_RECORD, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
+        r = sys->ops->unlinkat(sys, runtime_fd, RECORD_NEW, 0);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        fd = sys->ops->createat(sys, runtime_fd, RECORD_NEW, 0600);
         if (fd < 0)
                 return fd;
         snprintf(text, sizeof(text), "%s %" PRIu64 "\n", record->boot, record->inode);
         do
                 n = sys->ops->write(sys, fd, text, strlen(text));
         while (n == -EINTR);
-        if (n < 0)
-                return (int)n;
-        return (size_t)n == strlen(text) ? 0 : -EIO;
+        if (n >= 0 && (size_t)n < strlen(text))
+                n = -EIO;
+        r = n < 0 ? (int)n : sys->ops->renameat(sys, runtime_fd, RECORD_NEW, DAMON_RECORD);
+        if (r < 0)
+                sys->ops->unlinkat(sys, runtime_fd, RECORD_NEW, 0);
+        return r;
 }
 
 static int record_remove(const struct sys *sys, int runtime_fd)
@@ -157,8 +166,7 @@ int damon_recover(const struct sys *sys, int runtime_fd)
         r = read_boot(sys, boot);
         if (r < 0)
                 return r;
-        /* one that is cut off has no boot either, and then is of this one: the runtime directory is emptied by booting */
-        if (record.boot[0] == '\0' || strcmp(boot, record.boot) == 0) {
+        if (strcmp(boot, record.boot) == 0) {
                 r = read_number(sys, sys->root_fd, DAMON_ADMIN "/nr_kdamonds", &kdamonds);
                 if (r < 0)
                         return r;

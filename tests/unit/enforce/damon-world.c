@@ -376,6 +376,20 @@ static int fake_unlinkat(const struct sys *sys, int dirfd, const char *path, int
         return failing(w, DOP_UNLINKAT) ? -w->fail_error : sys_ops_native.unlinkat(sys, dirfd, path, flags);
 }
 
+static int fake_createat(const struct sys *sys, int dirfd, const char *path, mode_t mode)
+{
+        struct dworld *w = sys->userdata;
+
+        return failing(w, DOP_CREATEAT) ? -w->fail_error : sys_ops_native.createat(sys, dirfd, path, mode);
+}
+
+static int fake_renameat(const struct sys *sys, int dirfd, const char *from, const char *to)
+{
+        struct dworld *w = sys->userdata;
+
+        return failing(w, DOP_RENAMEAT) ? -w->fail_error : sys_ops_native.renameat(sys, dirfd, from, to);
+}
+
 static usec_t fake_now(const struct sys *sys)
 {
         struct dworld *w = sys->userdata;
@@ -431,6 +445,8 @@ struct dworld *dworld_new(void)
         w->ops.fstat = fake_fstat;
         w->ops.fstatat = fake_fstatat;
         w->ops.unlinkat = fake_unlinkat;
+        w->ops.createat = fake_createat;
+        w->ops.renameat = fake_renameat;
         w->ops.now = fake_now;
         w->ops.sleep = fake_sleep;
         w->sys.ops = &w->ops;
@@ -492,4 +508,5 @@ void dworld_assert_clean(struct dworld *w)
         assert_int_equal(dworld_number(w, ADMIN "/nr_kdamonds"), 0);
         assert_false(dworld_exists(w, ADMIN "/0"));
         assert_false(dworld_exists(w, "run/" DAMON_RECORD));
+        assert_false(dworld_exists(w, "run/" DAMON_RECORD ".new"));
 }

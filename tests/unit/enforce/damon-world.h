@@ -20,7 +20,18 @@
 #define FRAMES 32768U
 #define ADMIN  "sys/kernel/mm/damon/admin/kdamonds"
 
-enum dop { DOP_OPENAT, DOP_WRITE, DOP_READ, DOP_PREAD, DOP_FSTAT, DOP_FSTATAT, DOP_UNLINKAT, _DOP_MAX };
+enum dop {
+        DOP_OPENAT,
+        DOP_WRITE,
+        DOP_READ,
+        DOP_PREAD,
+        DOP_FSTAT,
+        DOP_FSTATAT,
+        DOP_UNLINKAT,
+        DOP_CREATEAT,
+        DOP_RENAMEAT,
+        _DOP_MAX
+};
 
 struct dworld {
         char path[64];

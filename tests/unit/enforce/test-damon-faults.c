@@ -239,10 +239,10 @@ static void test_recover_early(void **state)
         record(w, 0);
         assert_int_equal(damon_recover(&w->sys, w->runtime_fd), 1);
         dworld_assert_clean(w);
+        /* one that says nothing proves nothing */
         kdamond(w, "0");
         dworld_write(w, "run/" DAMON_RECORD, "");
-        assert_int_equal(damon_recover(&w->sys, w->runtime_fd), 1);
-        dworld_assert_clean(w);
+        still_there(w);
 }
 
 /* More than one: capd never makes them. */
@@ -304,15 +304,17 @@ static void test_record_first(void **state)
         assert_int_equal(act(w, &s, problem), 0);
         dworld_assert_clean(w);
         /* cannot be written: nothing is set up */
-        memset(w->counts, 0, sizeof(w->counts));
-        w->fail_op = DOP_WRITE;
-        w->fail_at = 1;
         w->fail_error = ENOSPC;
-        assert_int_equal(act(w, &s, problem), -ENOSPC);
-        assert_int_equal(w->counts[DOP_WRITE], 1);
-        w->fail_at = 0;
-        damon_recover(&w->sys, w->runtime_fd);
-        dworld_assert_clean(w);
+        for (enum dop op = DOP_WRITE; op != _DOP_MAX; op = op == DOP_WRITE      ? DOP_CREATEAT
+                                                           : op == DOP_CREATEAT ? DOP_RENAMEAT
+                                                                                : _DOP_MAX) {
+                memset(w->counts, 0, sizeof(w->counts));
+                w->fail_op = op;
+                w->fail_at = 1;
+                assert_int_equal(act(w, &s, problem), -ENOSPC);
+                assert_int_equal(w->counts[DOP_WRITE], op != DOP_CREATEAT);
+                dworld_assert_clean(w);
+        }
 }
 
 int main(void)

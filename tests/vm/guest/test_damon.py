@@ -179,6 +179,7 @@ def test_module_in_use(t):
     needs_damon(t)
     enabled = "/sys/module/damon_reclaim/parameters/enabled"
     t.need(os.path.exists(enabled), "this kernel has no DAMON_RECLAIM")
+    t.zram(100)
     t.settings(enabled, "Y")
     family = target(t, 16, 3)
     acted = drive(t, *family.pids, check=3)
