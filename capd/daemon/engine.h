@@ -245,8 +245,8 @@ void engine_reply(struct engine *e, uint32_t serial, int error, const void *body
                 _printf_(6, 7);
 
 /* move.c: Action=move. See move.h */
-int move_start(struct engine *e);  /* opens e->state, undoes what a crash has left */
-void move_look(struct engine *e);  /* members or settings may have changed */
+int move_start(struct engine *e); /* opens e->state, undoes what a crash has left */
+void move_look(struct engine *e); /* members or settings may have changed */
 /* The cgroup that a process has, or would have if capd had not moved it or its parent: what selectors mean. */
 const char *move_origin(const struct engine *e, const struct process_facts *f);
 void move_detach(struct group *g); /* it is about to be freed */

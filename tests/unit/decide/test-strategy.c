@@ -507,29 +507,39 @@ static void every_row_is_chosen_as_it_says(void **state)
         }
 }
 
+static uint32_t next_random;
+
+static uint32_t pick(uint32_t n)
+{
+        next_random = next_random * 1664525 + 1013904223;
+        return (next_random >> 8) % n;
+}
+
+static uint64_t pick_size(void)
+{
+        return pick(5) == 0 ? 0 : (uint64_t)pick(1000) * MIB;
+}
+
 /* Whatever the facts: a usable means is chosen that reaches something, or none, and always with a reason. */
 static void random_facts_give_sound_choices(void **state)
 {
-        uint32_t x = 1;
-
-#define RANDOM (x = x * 1664525 + 1013904223, x >> 8)
-#define PICK   (RANDOM % 5 == 0 ? 0 : (uint64_t)(RANDOM % 1000) * MIB)
+        next_random = 1;
         for (int i = 0; i < 100000; i++) {
-                struct strategy_facts f = {.goal = PICK + MIB, .swap = RANDOM % 2, .useless = RANDOM % 16};
+                struct strategy_facts f = {.goal = pick_size() + MIB, .swap = pick(2), .useless = pick(16)};
                 struct strategy_choice c;
 
-                f.exclusive = PICK;
-                f.exclusive_swap = MIN(PICK, f.exclusive);
-                f.inside = RANDOM % 4 == 0 ? SIZE_UNKNOWN : PICK;
-                f.inside_swap = f.inside == SIZE_UNKNOWN ? SIZE_UNKNOWN : MIN(PICK, f.inside);
-                f.outside = PICK;
-                f.unmapped_cache = RANDOM % 4 == 0 ? SIZE_UNKNOWN : PICK;
-                f.charged_inside = RANDOM % 4 == 0 ? SIZE_UNKNOWN : PICK;
-                f.owned_cgroups = RANDOM % 3;
-                f.no_madvise = RANDOM % 3 == 0 ? NO : NULL;
-                f.no_damon = RANDOM % 2 == 0 ? NO : NULL;
-                f.no_reclaim = RANDOM % 3 == 0 ? NO : NULL;
-                f.reclaim_anon_only = RANDOM % 2;
+                f.exclusive = pick_size();
+                f.exclusive_swap = MIN(pick_size(), f.exclusive);
+                f.inside = pick(4) == 0 ? SIZE_UNKNOWN : pick_size();
+                f.inside_swap = f.inside == SIZE_UNKNOWN ? SIZE_UNKNOWN : MIN(pick_size(), f.inside);
+                f.outside = pick_size();
+                f.unmapped_cache = pick(4) == 0 ? SIZE_UNKNOWN : pick_size();
+                f.charged_inside = pick(4) == 0 ? SIZE_UNKNOWN : pick_size();
+                f.owned_cgroups = pick(3);
+                f.no_madvise = pick(3) == 0 ? NO : NULL;
+                f.no_damon = pick(2) == 0 ? NO : NULL;
+                f.no_reclaim = pick(3) == 0 ? NO : NULL;
+                f.reclaim_anon_only = pick(2);
 
                 strategy_choose(&f, &c);
                 assert_true(strlen(c.reason) > 0);
