@@ -8,14 +8,6 @@
 #include "books.h"
 #include "capd/base/text.h"
 
-void books_members_done(struct books_members *m)
-{
-        for (size_t i = 0; i < m->n; i++)
-                free((char *)m->items[i].cgroup);
-        free(m->items);
-        *m = (struct books_members){};
-}
-
 static void note(struct wire_books *b, const char *format, ...) _printf_(2, 3);
 static void note(struct wire_books *b, const char *format, ...)
 {
@@ -29,21 +21,6 @@ static void note(struct wire_books *b, const char *format, ...)
         va_start(ap, format);
         vsnprintf(b->note + n, sizeof(b->note) - n, format, ap);
         va_end(ap);
-}
-
-static int by_pid(const void *a, const void *b)
-{
-        const struct cgroup_member *x = a, *y = b;
-
-        return (x->pid > y->pid) - (x->pid < y->pid);
-}
-
-static bool is_member(pid_t pid, void *userdata)
-{
-        const struct books_members *m = userdata;
-        const struct cgroup_member key = {.pid = pid};
-
-        return bsearch(&key, m->items, m->n, sizeof(m->items[0]), by_pid) != NULL;
 }
 
 /* "/a/b" is at or below "/a". */
@@ -131,10 +108,17 @@ static void take_owned(const struct cgroup2 *hierarchy, const struct owned_cgrou
                 note(ret, "there are more cgroups than capd looks into; some that are the group's may be missing");
 }
 
-int books_read(const struct sys *sys, const struct count *count, uint32_t group, struct guard *guard,
-               const struct books_members *members, struct group_cgroups *ret_cgroups, struct wire_books *ret_books)
+static const char *why_no_hierarchy(int error)
 {
-        _cleanup_(owned_cgroups_done) struct owned_cgroups owned = {};
+        return error == -EOPNOTSUPP || error == -ENOENT ? "the memory controller is not in a cgroup v2 hierarchy here, "
+                                                          "so that cgroups have no names and "
+                                                          "no figures"
+                                                        : "the cgroup v2 hierarchy cannot be opened";
+}
+
+int books_read(const struct sys *sys, const struct count *count, uint32_t group, struct guard *guard,
+               const struct owned_cgroups *owned, struct group_cgroups *ret_cgroups, struct wire_books *ret_books)
+{
         _cleanup_(charges_done) struct charges charges = {};
         _cleanup_(cgroup2_close) struct cgroup2 hierarchy = CGROUP2_CLOSED;
         struct wire_books b = {.here = SIZE_UNKNOWN, .elsewhere = SIZE_UNKNOWN, .nowhere = SIZE_UNKNOWN};
@@ -146,18 +130,10 @@ int books_read(const struct sys *sys, const struct count *count, uint32_t group,
                 return r;
         found = cgroup2_open(sys, &hierarchy);
         if (found < 0)
-                note(&b, "%s",
-                     found == -EOPNOTSUPP || found == -ENOENT ? "the memory controller is not in a cgroup v2 hierarchy "
-                                                                "here, so that cgroups have no names "
-                                                                "and no figures"
-                                                              : "the cgroup v2 hierarchy cannot be opened");
+                note(&b, "%s", why_no_hierarchy(found));
         else {
-                /* what was charged before is looked at first: it changes while the rest is read */
-                r = cgroups_find_owned(&hierarchy, members->items, members->n, is_member, (void *)members, &owned);
-                if (r < 0)
-                        note(&b, "the group's cgroups cannot be found: %s", strerror(-r));
-                else
-                        take_owned(&hierarchy, &owned, sys->ops->now(sys), &cgroups, &b);
+                /* at once: it changes while names are looked for */
+                take_owned(&hierarchy, owned, sys->ops->now(sys), &cgroups, &b);
                 r = charges_find_paths(&charges, &hierarchy, guard);
                 if (r == -ECANCELED)
                         return r;
@@ -167,7 +143,7 @@ int books_read(const struct sys *sys, const struct count *count, uint32_t group,
                      charges.error == -ENOENT ? "it has no /proc/kpagecgroup (CONFIG_MEMCG)"
                                               : strerror(-charges.error));
         else if (found >= 0)
-                take_charges(&charges, &owned, &b);
+                take_charges(&charges, owned, &b);
         *ret_cgroups = cgroups;
         *ret_books = b;
         return 0;

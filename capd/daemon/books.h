@@ -7,18 +7,12 @@
 #include "capd/measure/count.h"
 #include "capd/wire.h"
 
-/* The members at the time of the count, in the order of pid: who works on a job has no table. */
-struct books_members {
-        struct cgroup_member *items; /* the paths are theirs */
-        size_t n;
-};
-void books_members_done(struct books_members *m);
-
 /*
- * In a job, after a count with COUNT_KEEP_FRAMES. Nothing here blocks on a process. What cannot be had is unknown in *ret_books and
- * *ret_cgroups, and said in the note. 0, or -ECANCELED if the job is wanted no more.
+ * In a job, after a count with COUNT_KEEP_FRAMES, with the cgroups that were the group's when it was made. Nothing here blocks on a
+ * process. What cannot be had is unknown in *ret_books and *ret_cgroups, and said in the note. 0, or -ECANCELED if the job is wanted
+ * no more.
  */
 int books_read(const struct sys *sys, const struct count *count, uint32_t group, struct guard *guard,
-               const struct books_members *members, struct group_cgroups *ret_cgroups, struct wire_books *ret_books);
+               const struct owned_cgroups *owned, struct group_cgroups *ret_cgroups, struct wire_books *ret_books);
 
 #endif

@@ -139,6 +139,8 @@ static void take_count(struct count_job *c, size_t i, int result)
                         g->last_act.left_shared = MIN(g->last_act.left_shared, s->resident - s->exclusive);
         }
         remember_reference(g);
+        /* what the kernel has booked at the same time */
+        surroundings_look_cgroups(c->engine, g);
 }
 
 /* Everything is known: hands it to the groups and judges them by it. */

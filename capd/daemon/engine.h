@@ -218,9 +218,10 @@ void engine_kill(struct engine *e, struct group *g); /* LastResort=kill: the lar
 
 /* surroundings.c */
 void surroundings_open(struct engine *e); /* at the start: the hierarchy, and what the host offers */
-/* Of processes: what the policy wants to know, and in which cgroups they are if that decides how groups are brought down. */
+/* Of processes: what the policy wants to know, and in which cgroups they are. */
 unsigned surroundings_facts(const struct engine *e, const struct policy *policy);
-void surroundings_look_host(struct engine *e);            /* at every tick */
+void surroundings_look_host(struct engine *e); /* at every tick */
+void surroundings_look_cgroups(struct engine *e, struct group *g);
 int surroundings_look(struct engine *e, struct group *g); /* the group's cgroups and pressure; 0 or -ENOMEM */
 /* For so long none of its processes has used the CPU. */
 usec_t surroundings_idle_for(const struct group *g, usec_t now);

@@ -21,7 +21,7 @@ struct explain_job {
         struct wire_process *processes; /* in the order of the count */
         uint64_t *start_times;
         size_t next_command; /* the first whose command line has not been read */
-        struct books_members members;
+        struct owned_cgroups owned;
         struct group_cgroups cgroups;
         struct wire_books books;
         bool have_books;
@@ -33,7 +33,7 @@ static struct explain_job *explain_job_free(struct explain_job *x)
                 count_free(x->count);
                 free(x->processes);
                 free(x->start_times);
-                books_members_done(&x->members);
+                owned_cgroups_done(&x->owned);
                 free(x);
         }
         return NULL;
@@ -48,7 +48,7 @@ static int explain_run(struct job *job, struct guard *guard)
                 return r;
         /* at once: whom the kernel charges should be of the same moment as the count */
         if (!x->have_books) {
-                r = books_read(&x->engine->sys, x->count, 0, guard, &x->members, &x->cgroups, &x->books);
+                r = books_read(&x->engine->sys, x->count, 0, guard, &x->owned, &x->cgroups, &x->books);
                 if (r < 0)
                         return r;
                 x->have_books = true;
@@ -164,32 +164,6 @@ static const struct job_ops explain_ops = {
                 .done = explain_done,
 };
 
-static int by_pid(const void *a, const void *b)
-{
-        const struct cgroup_member *x = a, *y = b;
-
-        return (x->pid > y->pid) - (x->pid < y->pid);
-}
-
-/* All of them, those in quarantine too: a cgroup with nobody else in it is the group's. */
-static int copy_cgroups(struct explain_job *x, const struct group *g)
-{
-        x->members.items = calloc(g->n_members + 1, sizeof(x->members.items[0]));
-        if (!x->members.items)
-                return -ENOMEM;
-        for (size_t i = 0; i < g->n_members; i++) {
-                const struct process_facts *f = &g->members[i]->facts;
-                struct cgroup_member *m = &x->members.items[x->members.n++];
-
-                m->pid = f->pid;
-                m->cgroup = f->cgroup ? strdup(f->cgroup) : NULL;
-                if (f->cgroup && !m->cgroup)
-                        return -ENOMEM;
-        }
-        qsort(x->members.items, x->members.n, sizeof(x->members.items[0]), by_pid);
-        return 0;
-}
-
 /* What the table knows of the members, in the order in which engine_make_count() takes them. */
 static int copy_members(struct engine *e, struct explain_job *x, const struct group *g, usec_t now)
 {
@@ -239,7 +213,8 @@ void engine_explain(struct engine *e, const struct wire_command *c)
         x = calloc(1, sizeof(*x));
         if (x)
                 x->count = engine_make_count(e, &g, 1, COUNT_PRIVATE | COUNT_SHARES | COUNT_KEEP_FRAMES, now);
-        if (!x || !x->count || copy_members(e, x, g, now) < 0 || copy_cgroups(x, g) < 0) {
+        surroundings_look_cgroups(e, g);
+        if (!x || !x->count || copy_members(e, x, g, now) < 0 || owned_cgroups_copy(&g->owned, &x->owned) < 0) {
                 explain_job_free(x);
                 engine_reply(e, c->serial, -ENOMEM, NULL, 0, "capd is out of memory");
                 return;

@@ -68,6 +68,7 @@ void publish_group(struct engine *e, const struct group *g, struct wire_group *r
                         .kills = g->kills,
         };
         move_fill(g, ret);
+        ret->cgroups = g->cgroups;
         decide_presentable(&g->sample, &ret->sample);
         text_copy(ret->name, sizeof(ret->name), g->name);
         if (s->description)

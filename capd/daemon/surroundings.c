@@ -3,7 +3,7 @@
  * surroundings.c: what is known of a group beside its pages: the cgroups that it has to itself, what the kernel has booked for
  * them, and the counters that tell whether it works against its cap.
  *
- * It is looked at only while a group is over its cap, and by who asks to have it explained: it costs some files a cgroup.
+ * It is looked at while a group is over its cap, after each count, and by who asks to have it explained: it costs some files a cgroup.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -37,12 +37,7 @@ void surroundings_open(struct engine *e)
 
 unsigned surroundings_facts(const struct engine *e, const struct policy *policy)
 {
-        unsigned facts = policy->facts;
-
-        for (size_t i = 0; e->cgroup2.fd >= 0 && i < policy->n_sections; i++)
-                if (policy->sections[i].has_cap && policy->sections[i].action != ACTION_OBSERVE)
-                        facts |= FACT_CGROUP;
-        return facts;
+        return policy->facts | (e->cgroup2.fd >= 0 ? FACT_CGROUP : 0);
 }
 
 void surroundings_look_host(struct engine *e)
@@ -137,22 +132,25 @@ static int find_owned(struct engine *e, struct group *g)
         return cgroups_find_owned(&e->cgroup2, members, n, is_member, &q, &g->owned);
 }
 
-int surroundings_look(struct engine *e, struct group *g)
+void surroundings_look_cgroups(struct engine *e, struct group *g)
 {
-        usec_t now = e->sys.ops->now(&e->sys);
-        bool hierarchy = e->cgroup2.fd >= 0;
-        int r = 0;
+        int r;
 
         g->cgroups = (struct group_cgroups){};
-        if (hierarchy) {
-                r = find_owned(e, g);
-                if (r >= 0 && g->owned.n > 0)
-                        r = cgroups_read(&e->cgroup2, &g->owned, now, &g->cgroups);
-                if (r < 0)
-                        log_debug("Group %s: cannot read its cgroups: %s, ignoring", g->name, strerror(-r));
-        }
-        return pressure_read(hierarchy ? &e->cgroup2 : NULL, &g->owned, g->members, g->n_members, &e->host_pressure,
-                             now, &g->pressure_tracker, &g->pressure);
+        if (e->cgroup2.fd < 0)
+                return;
+        r = find_owned(e, g);
+        if (r >= 0 && g->owned.n > 0)
+                r = cgroups_read(&e->cgroup2, &g->owned, e->sys.ops->now(&e->sys), &g->cgroups);
+        if (r < 0)
+                log_debug("Group %s: cannot read its cgroups: %s, ignoring", g->name, strerror(-r));
+}
+
+int surroundings_look(struct engine *e, struct group *g)
+{
+        surroundings_look_cgroups(e, g);
+        return pressure_read(e->cgroup2.fd >= 0 ? &e->cgroup2 : NULL, &g->owned, g->members, g->n_members,
+                             &e->host_pressure, e->sys.ops->now(&e->sys), &g->pressure_tracker, &g->pressure);
 }
 
 usec_t surroundings_idle_for(const struct group *g, usec_t now)
