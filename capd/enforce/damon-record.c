@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "capd/enforce/damon.h"
+#include "capd/limits.h"
 #include "damon-record.h"
 #include "damon-sysfs.h"
 
@@ -118,15 +119,19 @@ static int set_kdamonds(const struct sys *sys, const char *number)
 /* Ends a kdamond that is capd's, and removes it. 0 or a negative errno. */
 static int remove_kdamond(const struct sys *sys)
 {
-        int r = -EBUSY;
+        _cleanup_close_ int fd = sys->ops->openat(sys, sys->root_fd, DAMON_ADMIN "/0", O_PATH | O_DIRECTORY);
+        int r;
 
-        for (unsigned i = 0; i < BUSY_TRIES && r == -EBUSY; i++) {
-                if (i > 0)
-                        sys->ops->sleep(sys, BUSY_USEC);
-                r = sys_write_file_at(sys, sys->root_fd, DAMON_ADMIN "/0/state", "off");
+        if (fd < 0)
+                return fd;
+        r = dsysfs_wait_asleep(sys, fd, LIMIT_DAMON_START_USEC);
+        if (r == 0) {
+                _cleanup_close_ int state_fd = sys->ops->openat(sys, fd, "state", O_WRONLY);
+
+                r = state_fd < 0 ? state_fd : dsysfs_command(sys, state_fd, "off");
         }
-        /* EINVAL: was never on. EPERM: is off already. If it is on after all, the next says so. */
-        if (r < 0 && r != -EINVAL && r != -EPERM)
+        /* not there, or gone at the last moment (EINVAL, EPERM); if it runs after all, the next says so */
+        if (r < 0 && r != -ESRCH && r != -EINVAL && r != -EPERM)
                 return r;
         return set_kdamonds(sys, "0");
 }

@@ -16,9 +16,10 @@
 #define SCHEME  CONTEXT "schemes/%u/"
 #define REGIONS CONTEXT "targets/0/regions/"
 
-/* The sampling interval: longer than any act, so that nothing is done before "off". After a crash of capd the
- * frames would be looked at again only then, and by that time the record has been found. */
-#define SLEEP_USEC "600000000"
+/* The sampling interval: longer than any act, so that nothing is done before "off". After a crash of capd the frames are looked
+ * at again only then, and by that time the record has been found. */
+#define SLEEP_USEC "60000000"
+#define LOOK_USEC  (2 * USEC_PER_MSEC)
 
 /* Other writers of the same lock (mm/damon/sysfs.c tries it and gives EBUSY) are waited for so often and so long. */
 #define BUSY_TRIES 50U
@@ -256,7 +257,8 @@ int dsysfs_command(const struct sys *sys, int state_fd, const char *command)
         return (int)MIN(n, (ssize_t)0);
 }
 
-int dsysfs_sleeps(const struct sys *sys, int kdamond_fd)
+/* 1 it sleeps, 0 not, or a negative errno. */
+static int sleeps(const struct sys *sys, int kdamond_fd)
 {
         char text[1024], path[64], *state;
         ssize_t n = sys_read_file_at(sys, kdamond_fd, "pid", text, sizeof(text));
@@ -279,4 +281,17 @@ int dsysfs_sleeps(const struct sys *sys, int kdamond_fd)
                 return -EIO;
         /* TASK_IDLE is schedule_timeout_idle() of the sampling interval; locks are waited for in other states */
         return state[2] == 'I';
+}
+
+int dsysfs_wait_asleep(const struct sys *sys, int kdamond_fd, usec_t most)
+{
+        usec_t until = sys->ops->now(sys) + most;
+        int r;
+
+        while ((r = sleeps(sys, kdamond_fd)) == 0) {
+                if (sys->ops->now(sys) >= until)
+                        return -ETIMEDOUT;
+                sys->ops->sleep(sys, LOOK_USEC);
+        }
+        return MIN(r, 0);
 }

@@ -51,7 +51,10 @@ int dsysfs_set_work(struct dsysfs *d, enum damon_work work, uint64_t bytes);
 int dsysfs_open_state(const struct dsysfs *d);
 /* "on" or "off", which does the work. May block. 0 or a negative errno. */
 int dsysfs_command(const struct sys *sys, int state_fd, const char *command);
-/* Whether the kdamond has marked the ranges and sleeps: 1, 0, or a negative errno: -ESRCH it is not there. */
-int dsysfs_sleeps(const struct sys *sys, int kdamond_fd);
+/*
+ * Waits until the kdamond has marked the ranges and sleeps. Before that "off" must not be written: it would sleep out its interval,
+ * and whoever wrote it would wait for that. 0; -ESRCH it does not run; -ETIMEDOUT it is still at it; or another negative errno.
+ */
+int dsysfs_wait_asleep(const struct sys *sys, int kdamond_fd, usec_t most);
 
 #endif

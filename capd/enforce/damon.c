@@ -26,8 +26,7 @@
 
 #include "damon-internal.h"
 
-/* Between two looks whether the kernel thread sleeps, or whether to stop. */
-#define LOOK_USEC (2 * USEC_PER_MSEC)
+/* Between two looks whether to stop. */
 #define WAIT_USEC (20 * USEC_PER_MSEC)
 /* What DAMON may be busy for without being stoppable: far less than LIMIT_SCAN_CALL_USEC. */
 #define PASS_SLOW_USEC (300 * USEC_PER_MSEC)
@@ -131,24 +130,17 @@ static int command(struct damon *d, struct guard *guard, const char *what, usec_
         return r;
 }
 
-/*
- * Waits until the kernel thread has marked the ranges and sleeps, and for `usec` from then on. One that is told to stop before it
- * sleeps would sleep out its interval; if it does not come to that in time, it is told so all the same: whoever does is then given
- * up. 0, or a negative errno.
- */
+/* Waits until the kernel thread has marked the ranges and sleeps, and for `usec` from then on. 0, or a negative errno. */
 static int wait_asleep(struct damon *d, struct guard *guard, usec_t usec)
 {
         const struct sys *sys = d->sys;
-        usec_t until = sys->ops->now(sys) + LIMIT_SCAN_CALL_USEC;
-        int r;
+        int r = dsysfs_wait_asleep(sys, d->sysfs.kdamond_fd, LIMIT_DAMON_START_USEC);
 
-        while ((r = dsysfs_sleeps(sys, d->sysfs.kdamond_fd)) == 0 && sys->ops->now(sys) < until)
-                sys->ops->sleep(sys, LOOK_USEC);
         if (r < 0) {
-                set_problem(d, "DAMON's thread cannot be found: %s", strerror(-r));
+                set_problem(d, "DAMON's thread does not come to rest: %s", strerror(-r));
                 return r;
         }
-        for (until = sys->ops->now(sys) + usec; sys->ops->now(sys) < until && !guard_stopping(guard);)
+        for (usec_t until = sys->ops->now(sys) + usec; sys->ops->now(sys) < until && !guard_stopping(guard);)
                 sys->ops->sleep(sys, MIN(until - sys->ops->now(sys), (usec_t)WAIT_USEC));
         return 0;
 }
@@ -165,7 +157,7 @@ static void learn_pace(struct damon *d, usec_t time)
 static int do_work(struct damon *d, struct guard *guard, enum damon_work work, usec_t idle)
 {
         usec_t time = 0;
-        int r, q;
+        int r;
 
         r = dsysfs_set_work(&d->sysfs, work, d->portion.bytes);
         if (r < 0) {
@@ -178,11 +170,13 @@ static int do_work(struct damon *d, struct guard *guard, enum damon_work work, u
         if (r < 0)
                 return r;
         r = wait_asleep(d, guard, idle);
+        if (r < 0)
+                return r;
         /* this is when the work is done */
-        q = command(d, guard, "off", &time);
-        if (q == 0)
+        r = command(d, guard, "off", &time);
+        if (r == 0)
                 learn_pace(d, time);
-        return q < 0 ? q : r;
+        return r;
 }
 
 static int act_on_portion(struct damon *d, struct guard *guard, bool any)

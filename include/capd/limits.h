@@ -116,6 +116,8 @@
 #define LIMIT_DAMON_RANGES 4096U
 /* Mappings of the frames in one portion: DAMON looks each of them up, some 0.1 to 1 µs each, and cannot be stopped in the middle. */
 #define LIMIT_DAMON_MAPPINGS (1024U * 1024)
+/* Its thread has begun its work by then: it takes milliseconds, and seconds where the host is drowned in work. */
+#define LIMIT_DAMON_START_USEC (30ULL * 1000 * 1000)
 /* A page that nobody touched for so long is cold. */
 #define LIMIT_DAMON_IDLE_USEC (1ULL * 1000 * 1000)
 /* An act by DAMON ends after this. Longer than others, as each portion is watched for a second, and it needs no lock of a target. */

@@ -111,18 +111,24 @@ static void make_directories(struct dworld *w, const char *folder, const struct 
                 if (nftw(name, remove_one, 16, FTW_DEPTH | FTW_PHYS) < 0)
                         break;
         }
-        for (unsigned i = 0; i < n; i++)
+        for (unsigned i = 0; i < n; i++) {
+                snprintf(path, sizeof(path), "%s/%u", folder, i);
+                full(w, name, sizeof(name), path);
+                assert_int_equal(mkdir(name, 0700), 0);
                 for (size_t k = 0; t->files[k]; k++) {
                         size_t length = strcspn(t->files[k], " ");
 
                         memcpy(file, t->files[k], length);
                         file[length] = '\0';
                         snprintf(path, sizeof(path), "%s/%u/%s", folder, i, file);
-                        *strrchr(path, '/') = '\0';
-                        make(w, path);
-                        path[strlen(path)] = '/';
+                        if (strchr(file, '/')) {
+                                *strrchr(path, '/') = '\0';
+                                make(w, path);
+                                path[strlen(path)] = '/';
+                        }
                         dworld_write(w, path, t->files[k] + length + 1);
                 }
+        }
 }
 
 /* -- what the kernel does -- */

@@ -412,7 +412,7 @@ static void test_stopped(void **state)
         assert_true(whole);
 }
 
-/* A kernel thread that never comes to rest is told to stop all the same. */
+/* A kernel thread that does not come to rest must not be told to stop: that would hang. The next act tries again. */
 static void test_never_sleeps(void **state)
 {
         struct dworld *w = *state;
@@ -422,7 +422,14 @@ static void test_never_sleeps(void **state)
 
         w->never_sleeps = true;
         dworld_frames(w, 0, 100, 3, LRU);
+        assert_int_equal(act(w, &q, dworld_set(0, 100, 0, 3), &r, NULL, problem), -ETIMEDOUT);
+        assert_true(strstr(problem, "come to rest") != NULL);
+        assert_int_equal(w->offs, 0);
+        assert_true(w->running && dworld_exists(w, "run/" DAMON_RECORD));
+        assert_int_equal(damon_recover(&w->sys, w->runtime_fd), -ETIMEDOUT);
+        w->never_sleeps = false;
         assert_int_equal(act(w, &q, dworld_set(0, 100, 0, 3), &r, NULL, problem), 0);
+        assert_int_equal(r.unmapped, 100 * PAGE);
         dworld_assert_clean(w);
 }
 
