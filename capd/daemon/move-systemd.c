@@ -25,6 +25,7 @@
 #define MANAGER        "org.freedesktop.systemd1.Manager"
 #define NO_SUCH_UNIT   "org.freedesktop.systemd1.NoSuchUnit"
 #define PRIVATE_SOCKET "unix:path=/run/systemd/private" /* root's own way to PID 1, for hosts without a message bus */
+#define UNIT_KEPT      (60 * USEC_PER_SEC)              /* what was told of a service is believed for so long */
 #define WATCH_PAUSE    (50 * USEC_PER_MSEC)
 
 bool systemd_is_here(const struct sys *sys)
@@ -36,8 +37,16 @@ bool systemd_is_here(const struct sys *sys)
                S_ISDIR(st.st_mode);
 }
 
+static struct move_unit *move_unit_free(struct move_unit *u);
+
 void systemd_close(struct mover *m)
 {
+        while (m->units) {
+                struct move_unit *u = m->units;
+
+                m->units = u->next;
+                move_unit_free(u);
+        }
         m->bus = sd_bus_flush_close_unref(m->bus);
 }
 
@@ -263,6 +272,83 @@ int systemd_set_high(struct move_group *g, uint64_t high)
         }
         g->calling = high;
         return 0;
+}
+
+/* -- main processes -- */
+
+static int on_main_pid(sd_bus_message *reply, void *userdata, sd_bus_error *unused)
+{
+        struct move_unit *u = userdata;
+        const sd_bus_error *error = sd_bus_message_get_error(reply);
+        uint32_t pid = 0;
+
+        u->call = sd_bus_slot_unref(u->call);
+        u->at = u->mover->engine->sys.ops->now(&u->mover->engine->sys);
+        u->has_main = !error && sd_bus_message_read(reply, "v", "u", &pid) >= 0 && pid > 0;
+        if (error)
+                log_debug("%s: its main process cannot be told: %s, ignoring", u->name,
+                          error->message ? error->message : error->name);
+        if (!u->mover->engine->stopping)
+                mover_attend(u->mover);
+        return 0;
+}
+
+static int ask_main_pid(struct move_unit *u)
+{
+        _cleanup_free_ char *path = NULL;
+        int r = open_bus(u->mover);
+
+        if (r >= 0)
+                r = sd_bus_path_encode(PATH "/unit", u->name, &path);
+        if (r >= 0)
+                r = sd_bus_call_method_async(u->mover->bus, &u->call, SERVICE, path, "org.freedesktop.DBus.Properties",
+                                             "Get", on_main_pid, u, "ss", "org.freedesktop.systemd1.Service",
+                                             "MainPID");
+        return r;
+}
+
+static struct move_unit *move_unit_free(struct move_unit *u)
+{
+        sd_bus_slot_unref(u->call);
+        free(u);
+        return NULL;
+}
+
+static void forget_old_units(struct mover *m, usec_t now)
+{
+        for (struct move_unit **link = &m->units; *link;) {
+                struct move_unit *u = *link;
+
+                if (u->call || now - u->at < UNIT_KEPT) {
+                        link = &u->next;
+                        continue;
+                }
+                *link = u->next;
+                move_unit_free(u);
+        }
+}
+
+int systemd_has_main_process(struct mover *m, const char *unit)
+{
+        struct move_unit *u;
+
+        forget_old_units(m, m->engine->sys.ops->now(&m->engine->sys));
+        for (u = m->units; u && strcmp(u->name, unit) != 0;)
+                u = u->next;
+        if (u)
+                return u->at > 0 ? u->has_main : -EAGAIN;
+        u = calloc(1, sizeof(*u) + strlen(unit) + 1);
+        if (!u)
+                return 0;
+        u->mover = m;
+        strcpy(u->name, unit);
+        if (ask_main_pid(u) < 0) {
+                move_unit_free(u);
+                return 0;
+        }
+        u->next = m->units;
+        m->units = u;
+        return -EAGAIN;
 }
 
 /* -- the slice -- */

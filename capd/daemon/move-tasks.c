@@ -16,6 +16,8 @@
 
 /* Listing and emptying a cgroup goes on while its processes fork, for so many times. */
 #define RETURN_PASSES 8
+/* A process that somebody else takes out of its group's place is fetched back so many times. */
+#define STRAYS_MAX 3U
 
 static struct moved_task **bucket(const struct mover *m, pid_t pid)
 {
@@ -63,7 +65,7 @@ int moved_add(struct move_group *g, pid_t pid, uint64_t start_time, const char *
         t->pid = pid;
         t->start_time = start_time;
         t->inode = inode;
-        t->seen = m->round;
+        t->seen = t->there = m->round;
         strcpy(t->origin, origin);
         t->next = *head;
         *head = t;
@@ -208,12 +210,34 @@ void moved_return_all(struct move_group *g)
 struct candidate {
         struct move_group *group;
         struct process *process;
+        unsigned strays;
 };
 
+static const char being_asked[] = "systemd is being asked about its service";
+
+/* A service of which systemd knows no main process is taken for ended, and stopped, when its cgroup is empty. */
+static const char *service_objection(struct mover *m, const char *cgroup)
+{
+        char unit[MOVE_NAME_MAX], unit_cgroup[LIMIT_CGROUP_BYTES];
+        size_t n;
+        int r;
+
+        if (!m->systemd || !move_system_unit(cgroup, unit, sizeof(unit), unit_cgroup, sizeof(unit_cgroup)))
+                return NULL;
+        n = strlen(unit);
+        if (n < strlen(".service") || strcmp(unit + n - strlen(".service"), ".service") != 0)
+                return NULL;
+        r = systemd_has_main_process(m, unit);
+        if (r > 0)
+                return NULL;
+        return r == 0 ? "systemd knows no main process of its service, and would take that for ended" : being_asked;
+}
+
 /* Why a process must stay where it is, or NULL. */
-static const char *objection(const struct mover *m, const char *cgroup, int cgroup_fd)
+static const char *objection(struct mover *m, const char *cgroup, int cgroup_fd)
 {
         char id[LIMIT_CGROUP_BYTES];
+        const char *why;
 
         /* A session ends with the last process in its scope, and a user's manager takes its services for dead. */
         if (strncmp(cgroup, "/user.slice/", strlen("/user.slice/")) == 0)
@@ -222,7 +246,8 @@ static const char *objection(const struct mover *m, const char *cgroup, int cgro
                 return "it belongs to a container";
         if (strcmp(cgroup, m->own_cgroup) == 0 && strcmp(cgroup, "/") != 0)
                 return "it shares capd's own cgroup";
-        return move_cgroup_objection(&m->cgroups, cgroup_fd);
+        why = move_cgroup_objection(&m->cgroups, cgroup_fd);
+        return why ? why : service_objection(m, cgroup);
 }
 
 /* Records one candidate. 0; 1 not to be moved; or a negative errno. */
@@ -260,8 +285,9 @@ static int record_candidate(struct mover *m, const struct candidate *c)
 
 bool moved_any_movable(struct move_group *g)
 {
-        const struct mover *m = g->mover;
+        struct mover *m = g->mover;
         char path[LIMIT_CGROUP_BYTES];
+        bool asking = false;
 
         for (size_t i = 0; i < g->group->n_members; i++) {
                 const struct process *p = g->group->members[i];
@@ -278,8 +304,11 @@ bool moved_any_movable(struct move_group *g)
                 why = fd < 0 ? "its cgroup cannot be opened" : objection(m, path, fd);
                 if (!why)
                         return true;
+                asking |= why == being_asked;
                 text_copy(g->left_why, sizeof(g->left_why), why);
         }
+        if (asking)
+                g->left_why[0] = '\0'; /* the next look knows */
         return false;
 }
 
@@ -348,8 +377,8 @@ static struct move_group *owner(const struct process *p)
         return NULL;
 }
 
-/* Processes in a place that are no members: children that became something else. */
-static void return_strangers(struct move_group *g)
+/* Who is in a place. Processes that are no members go back: children that became something else. */
+static void look_inside(struct move_group *g)
 {
         const struct mover *m = g->mover;
         _cleanup_close_ int fd = move_open_same(&m->cgroups, g->cgroup, g->inode);
@@ -360,15 +389,68 @@ static void return_strangers(struct move_group *g)
                 return;
         for (size_t i = 0; i < n; i++) {
                 const struct process *p = process_table_find(m->engine->table, pids[i]);
+                struct moved_task *t = p ? moved_find(m, pids[i], p->facts.start_time) : NULL;
                 const char *origin;
                 uint64_t inode;
 
+                if (t && t->group == g)
+                        t->there = m->round;
                 /* one that is newer than the last look at /proc is judged at the next */
                 if (!p || pids[i] == g->holder || owner(p) == g)
                         continue;
                 find_origin(g, p->facts.ppid, &origin, &inode);
                 if (origin)
                         put_back(g, p->facts.pid, p->facts.start_time, origin, inode);
+        }
+}
+
+static bool is_there(const struct moved_task *t)
+{
+        const struct mover *m = t->group->mover;
+        _cleanup_close_ int procfd = process_open(&m->engine->sys, t->pid, t->start_time);
+        char path[LIMIT_CGROUP_BYTES];
+
+        return procfd < 0 || move_where(&m->engine->sys, procfd, path, sizeof(path)) != 0 ||
+               strcmp(path, t->group->cgroup) == 0;
+}
+
+/* A member that is not where it was put. systemd does that once: what it starts puts itself into its unit's cgroup before it becomes the
+ * service's program. One that is taken away again and again is let go. */
+static bool is_stray(struct moved_task *t, uint64_t round)
+{
+        if (t->group->phase != PHASE_READY || t->seen != round || t->there == round || is_there(t))
+                return false;
+        if (t->strays < STRAYS_MAX)
+                return true;
+        t->group->n_astray++;
+        t->group->n_left++;
+        text_copy(t->group->left_why, sizeof(t->group->left_why), "somebody else takes it elsewhere");
+        return false;
+}
+
+static void fetch_strays(struct mover *m, struct candidate *strays)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < MOVED_BUCKETS; i++)
+                for (struct moved_task **t = &m->tasks[i]; *t;) {
+                        struct process *p = process_table_find(m->engine->table, (*t)->pid);
+
+                        if (!p || p->facts.start_time != (*t)->start_time || !is_stray(*t, m->round)) {
+                                t = &(*t)->next;
+                                continue;
+                        }
+                        strays[n++] = (struct candidate){(*t)->group, p, (*t)->strays + 1};
+                        forget(m, t);
+                }
+        if (n == 0)
+                return;
+        take_all_in(m, strays, n);
+        for (size_t i = 0; i < n; i++) {
+                struct moved_task *t = moved_find(m, strays[i].process->facts.pid, strays[i].process->facts.start_time);
+
+                if (t)
+                        t->strays = strays[i].strays;
         }
 }
 
@@ -379,7 +461,7 @@ void moved_look(struct mover *m)
 
         m->round++;
         for (struct move_group *g = m->groups; g; g = g->next)
-                g->n_left = 0;
+                g->n_left = g->n_astray = 0;
         candidates = calloc(process_table_size(m->engine->table) + 1, sizeof(*candidates));
         if (!candidates)
                 return;
@@ -393,13 +475,14 @@ void moved_look(struct mover *m)
                 if (t && t->group == g)
                         t->seen = m->round;
                 else if (!t)
-                        candidates[n++] = (struct candidate){g, p};
+                        candidates[n++] = (struct candidate){.group = g, .process = p};
         }
         return_unseen(m);
         take_all_in(m, candidates, n);
         for (struct move_group *g = m->groups; g; g = g->next)
                 if (g->phase == PHASE_READY && g->place != PLACE_OWN)
-                        return_strangers(g);
+                        look_inside(g);
+        fetch_strays(m, candidates); /* it holds as many as there are processes */
 }
 
 /* -- a cgroup of its own -- */

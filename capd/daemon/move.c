@@ -337,7 +337,7 @@ static void release_holder(struct move_group *g)
                            g->n_left ? "; others stay where they are: " : "", g->n_left ? g->left_why : "");
 }
 
-static void attend(struct mover *m)
+void mover_attend(struct mover *m)
 {
         moved_look(m);
         for (struct move_group *g = m->groups; g; g = g->next)
@@ -367,7 +367,7 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
                 ready |= g->phase == PHASE_READY && g->holder > 0;
         }
         if (ready) {
-                attend(m);
+                mover_attend(m);
                 engine_publish_soon(m->engine);
                 return 0;
         }
@@ -431,7 +431,7 @@ void move_look(struct engine *e)
         }
         for (struct move_group *g = m->groups; g; g = g->next)
                 tend(g, now_of(m));
-        attend(m);
+        mover_attend(m);
 }
 
 void move_fill(const struct group *g, struct wire_group *ret)
@@ -441,7 +441,7 @@ void move_fill(const struct group *g, struct wire_group *ret)
         ret->memory_high = ret->move_current = SIZE_UNKNOWN;
         if (!x)
                 return;
-        ret->moved = (uint32_t)x->n_moved;
+        ret->moved = (uint32_t)(x->n_moved - x->n_astray);
         ret->move_left = (uint32_t)x->n_left;
         if (x->phase == PHASE_READY) {
                 const char *target = x->unit[0] ? x->unit : x->cgroup;

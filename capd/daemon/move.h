@@ -44,6 +44,8 @@ struct moved_task {
         uint64_t start_time;
         uint64_t inode; /* of the cgroup it came from */
         uint64_t seen;  /* the round in which it was last a member */
+        uint64_t there; /* and the one in which it was last seen in its group's place */
+        unsigned strays;
         char origin[];
 };
 
@@ -71,7 +73,7 @@ struct move_group {
 
         char *home; /* where processes go back to of which nobody knows where they come from */
         uint64_t home_inode;
-        size_t n_moved, n_left;
+        size_t n_moved, n_astray, n_left;
         size_t n_returned, n_stayed; /* at the end */
         char left_why[96];
 
@@ -85,6 +87,16 @@ struct move_group {
         char problem[256]; /* why it is not carried out; "": it is */
 };
 
+/* A service from which processes are to be moved. */
+struct move_unit {
+        struct move_unit *next;
+        struct mover *mover;
+        sd_bus_slot *call; /* under way */
+        bool has_main;     /* systemd knows a main process of it */
+        usec_t at;         /* when that was told; 0: not yet */
+        char name[];
+};
+
 struct mover {
         struct engine *engine;
         struct cgroup2 cgroups;
@@ -96,6 +108,7 @@ struct mover {
         sd_event_source *timer;
         struct move_group *groups;
         struct moved_task *tasks[MOVED_BUCKETS];
+        struct move_unit *units;
         uint64_t round, last_id;
 };
 
@@ -108,6 +121,7 @@ void move_group_ready(struct move_group *g, const char *cgroup, uint64_t inode);
 void move_group_end(struct move_group *g);
 void move_groups_sweep(struct mover *m);
 void mover_schedule(struct mover *m);
+void mover_attend(struct mover *m); /* takes in, puts back, sets limits */
 
 /* move-tasks.c: who is where */
 struct moved_task *moved_find(const struct mover *m, pid_t pid, uint64_t start_time);
@@ -122,6 +136,8 @@ bool moved_still_whole(struct move_group *g); /* PLACE_OWN */
 bool systemd_is_here(const struct sys *sys);
 void systemd_start_scope(struct move_group *g);
 void systemd_watch_scope(struct move_group *g); /* PHASE_ASKED: whether it is there */
+/* Whether systemd goes on watching a service when all its processes are moved: 1 yes, 0 no, -EAGAIN it was asked and attends later. */
+int systemd_has_main_process(struct mover *m, const char *unit);
 int systemd_set_high(struct move_group *g, uint64_t high);
 void systemd_end_holder(struct move_group *g);
 bool systemd_drain(struct mover *m, usec_t until); /* at the end: whether all calls were answered */

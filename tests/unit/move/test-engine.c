@@ -260,6 +260,32 @@ static void children_and_deserters(void **state)
         assert_false(fake_exists(&w->f, "sys/fs/cgroup/capd"));
 }
 
+static void who_is_taken_away_is_fetched(void **state)
+{
+        struct world *w = *state;
+        struct wire_group shown = {};
+
+        w->e = start(w, config);
+        look_all(w);
+        check_moved(w);
+        for (unsigned i = 0; i < 5; i++) {
+                struct sys *sys = &w->f.sys;
+                int fd = sys_open(sys, "sys/fs/cgroup/svc/a", O_RDONLY | O_DIRECTORY);
+
+                assert_int_equal(sys_write_file_at(sys, fd, "cgroup.procs", "19"), 0);
+                close(fd);
+                look_all(w);
+                expect(w, 19, i < 3 ? TARGET : "/svc/a");
+        }
+        move_fill(group_find(w->e, "web"), &shown);
+        assert_int_equal(shown.moved, 2);
+        assert_int_equal(shown.move_left, 1);
+        assert_non_null(strstr(shown.move_note, "somebody else"));
+        w->e = stop(w->e);
+        expect(w, 19, "/svc/a");
+        expect(w, 17, "/svc/a");
+}
+
 static void a_cgroup_of_its_own_keeps_its_processes(void **state)
 {
         struct world *w = *state;
@@ -351,6 +377,7 @@ int main(void)
                         cmocka_unit_test_setup_teardown(undone_by_the_next_start, setup, teardown),
                         cmocka_unit_test_setup_teardown(a_cgroup_that_is_gone_takes_nobody_back, setup, teardown),
                         cmocka_unit_test_setup_teardown(children_and_deserters, setup, teardown),
+                        cmocka_unit_test_setup_teardown(who_is_taken_away_is_fetched, setup, teardown),
                         cmocka_unit_test_setup_teardown(a_cgroup_of_its_own_keeps_its_processes, setup, teardown),
                         cmocka_unit_test_setup_teardown(what_cannot_be_recorded_is_not_done, setup, teardown),
                         cmocka_unit_test_setup_teardown(tasks_are_recorded_before_they_move, setup, teardown),

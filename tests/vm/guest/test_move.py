@@ -237,6 +237,24 @@ def test_origin_gone(t):
             t.equal(cgroup_of(pid), home, "cgroup of the other")
 
 
+def test_no_main_process(t):
+    """A service of which systemd knows no main process is left alone: with an empty cgroup it would be stopped."""
+    process, unit = t.unit_workload("family", 20, 2, name="move-s")
+    forking = t.unit("sh", "-c", "sleep 1000 & sleep 1000 & exit 0", name="move-f", Type="forking", GuessMainPID="no")
+    homes = [(pid, cgroup_of(pid)) for pid in forking.pids()]
+    t.equal(forking.pid, 0, "its main process")
+    capd = t.service(DAEMON + group("m", "move-s.service move-f.service", "300M"))
+    moved(capd, "m", len(process.pids))
+    time.sleep(3)
+    for pid, home in homes:
+        t.equal(cgroup_of(pid), home, "cgroup")
+    t.check("no main process" in (capd.group("m").get("move_note") or ""), "the reason is shown")
+    t.equal(forking.show("ActiveState"), "active", "the service")
+    capd.stop()
+    for pid in process.pids:
+        t.equal(cgroup_of(pid), unit.cgroup, "cgroup after the stop")
+
+
 def test_session_stays(t):
     """Members in a user's session are left where they are; others are moved."""
     session = t.session_workload("alice", "family", 20, 2, comm="moveme")
