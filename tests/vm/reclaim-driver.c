@@ -87,7 +87,7 @@ static ssize_t counting_write(const struct sys *s, int fd, const void *buf, size
 {
         ssize_t n = sys_ops_native.write(s, fd, buf, size);
 
-        if (o.join > 0 && ++writes == 3) {
+        if (o.join > 0 && owned.n > 0 && ++writes == 3) {
                 _cleanup_close_ int dirfd = owned_cgroup_open(&hierarchy, &owned.items[0]);
                 char pid[16];
 
