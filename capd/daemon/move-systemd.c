@@ -80,6 +80,7 @@ static int open_bus(struct mover *m)
         if (r < 0)
                 return r;
         sd_bus_set_method_call_timeout(m->bus, LIMIT_SYSTEMD_USEC);
+        sd_bus_set_close_on_exit(m->bus, 0); /* when the loop has ended there is still something to be undone */
         r = sd_bus_attach_event(m->bus, m->engine->event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0)
                 m->bus = sd_bus_close_unref(m->bus);

@@ -209,6 +209,16 @@ def test_unit_of_its_own(t):
     t.equal(unit.show("ActiveState"), "active", "the service")
 
 
+def test_unit_of_its_own_at_stop(t):
+    _, unit = t.unit_workload("family", 30, 3, name="move-own")
+    capd = t.service(DAEMON + group("own", "move-own.service", "200M"))
+    t.wait(lambda: unit.show("MemoryHigh") == str(200 * MIB), "MemoryHigh= of the unit")
+    capd.stop()
+    t.equal(unit.show("MemoryHigh"), "infinity", "MemoryHigh= after the stop")
+    t.equal(cgroup_number(unit.cgroup, "memory.high"), None, "memory.high")
+    t.equal(os.listdir("/run/capd") if os.path.isdir("/run/capd") else [], [], "what is left in the runtime directory")
+
+
 def test_unit_of_its_own_after_kill(t):
     """A MemoryHigh= that was there before comes back, after a crash too."""
     _, unit = t.unit_workload("family", 30, 3, name="move-own", MemoryHigh="400M")
