@@ -129,6 +129,22 @@ def frame_flags(pid, address):
         return int.from_bytes(os.pread(f.fileno(), 8, (entry & (1 << 55) - 1) * 8), "little")
 
 
+def mapped_twice(pid):
+    """Bytes of a process's files that it maps a second time. A linker may lay the end of one segment and the beginning of the
+    next into one page of the file: in RSS that page counts twice, in resident once."""
+    seen, again = set(), 0
+    with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as f:
+        for m in re.finditer(r"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ [1-9]\d*", read(f"/proc/{pid}/maps"), re.M):
+            first, end = int(m[1], 16) // PAGE, int(m[2], 16) // PAGE
+            entries = os.pread(f.fileno(), (end - first) * 8, first * 8)
+            for at in range(0, len(entries), 8):
+                entry = int.from_bytes(entries[at:at + 8], "little")
+                if entry >> 63:
+                    again += entry & (1 << 55) - 1 in seen
+                    seen.add(entry & (1 << 55) - 1)
+    return again * PAGE
+
+
 KPF_HUGE, KPF_KSM, KPF_THP, KPF_ZERO_PAGE = 17, 21, 22, 24
 
 
