@@ -174,6 +174,20 @@ def test_in_use(t):
     t.equal(os.stat(f"{ADMIN}/0").st_ino, inode, "the kdamond of somebody else")
 
 
+def test_rights(t):
+    """With the capabilities that the engine keeps and no others: DAMON's files are root's, and root writes them."""
+    needs_damon(t)
+    t.zram(100)
+    family = target(t, 16, 3)
+    kept = ("sys_admin", "sys_ptrace", "sys_nice", "fowner", "dac_read_search", "setuid", "setgid", "kill")
+    done = t.run("setpriv", "--inh-caps=-all", "--bounding-set=-all" + "".join(f",+{c}" for c in kept), DRIVER, "--any",
+                 "--runtime", t.tmp, *map(str, family.pids), check=0)
+    t.check("problem" not in done.stdout, done.stdout)
+    left = present(family.pids, family.truth["address"], 16 * MIB)
+    t.check(left < MIB, f"{left >> 10} KiB are left")
+    left_as_found(t)
+
+
 def test_module_in_use(t):
     """DAMON_RECLAIM holds DAMON for itself."""
     needs_damon(t)
