@@ -7,6 +7,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "capd/base/log.h"
+#include "capd/enforce/damon.h"
 #include "engine.h"
 
 /* While jobs run, hung threads are looked for this often. */
@@ -175,6 +176,9 @@ void engine_done(struct engine *e)
 {
         e->stopping = true;
         e->pool = worker_pool_free(e->pool);
+        /* a thread that did not stop in time was given up, with whatever it had set up */
+        if (e->runtime_fd >= 0 && damon_recover(&e->sys, e->runtime_fd) < 0)
+                log_warning("DAMON could not be left as it was found; the next start tries again");
         hooks_done(e);
         move_done(e);
         if (e->event)

@@ -42,10 +42,18 @@ unsigned surroundings_facts(const struct engine *e, const struct policy *policy)
 
 void surroundings_look_host(struct engine *e)
 {
+        char why[sizeof(e->why_no_damon)];
+        bool usable;
+
         host_pressure_read(&e->sys, &e->host_pressure);
-        /* while an act of ours has it, it is not "in use by somebody else" */
-        if (!damon_is_active())
-                e->means.no_damon = features_damon(&e->sys, e->why_no_damon) ? NULL : e->why_no_damon;
+        if (damon_is_active())
+                return;
+        usable = features_damon(&e->sys, why);
+        /* an act of ours that began meanwhile is not "in use by somebody else" */
+        if (damon_is_active())
+                return;
+        memcpy(e->why_no_damon, why, sizeof(why));
+        e->means.no_damon = usable ? NULL : e->why_no_damon;
 }
 
 struct decide_means surroundings_means(const struct engine *e, const struct group *g)
