@@ -103,7 +103,8 @@ def test_shared_family(t):
            "page cache taken")
     t.check(said["freed"] >= said["unmapped"] + said["cache_taken"] - 32 * MIB, f"freed {said['freed']}")
 
-    t.near(resident(t, stranger.pids), theirs, 2 * MIB, "resident of the strangers")
+    # what they map of the same libraries is charged to whoever read it first
+    t.near(resident(t, stranger.pids), theirs, 8 * MIB, "resident of the strangers")
     t.near(cgroup_table(other.cgroup, "memory.stat")["file"], their_cache, 2 * MIB, "page cache of the strangers")
     intact(t, family)
     intact(t, stranger)
