@@ -74,6 +74,19 @@ static int spawn(const char *path, char *const env[], pid_t *ret)
         return -r;
 }
 
+/* The service is spared by the OOM killer, which its hooks would inherit: they may need any amount of memory. */
+static void hook_expose(struct hook *h)
+{
+        const struct sys *sys = &h->engine->sys;
+        char path[64];
+        int r;
+
+        snprintf(path, sizeof(path), "proc/%d/oom_score_adj", (int)h->pid);
+        r = sys_write_file_at(sys, sys->root_fd, path, "0");
+        if (r < 0)
+                log_debug("Group %s: its Hook= keeps the OOM score of capd: %s, ignoring", h->group, strerror(-r));
+}
+
 static int hook_spawn(struct hook *h, const struct group *g, const char *path)
 {
         char group[sizeof("CAPD_GROUP=") + LIMIT_GROUP_NAME_BYTES], state[64], resident[64], cap[64];
@@ -166,8 +179,10 @@ void hooks_run(struct engine *e, struct group *g)
         h->engine = e;
         text_copy(h->group, sizeof(h->group), g->name);
         r = hook_spawn(h, g, path);
-        if (r >= 0)
+        if (r >= 0) {
+                hook_expose(h);
                 r = hook_watch(h);
+        }
         if (r < 0) {
                 log_warning("Group %s: Hook=%s cannot be run: %s", g->name, path, strerror(-r));
                 hook_free(h);
