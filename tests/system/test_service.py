@@ -273,5 +273,5 @@ def test_hook(t):
 
 def test_journal_prefix_is_for_the_journal(t):
     """A service's JOURNAL_STREAM is inherited by what it starts with a standard error of its own: no "<6>" there."""
-    capd = t.daemon("[Group g]\nComm=nobody-has-this-name\nCap=1G\n", env={"JOURNAL_STREAM": "1:1"})
+    capd = t.daemon("[Group g]\nComm=nobody-has-it\nCap=1G\n", env={"JOURNAL_STREAM": "1:1"})
     t.check("capd: Watching" in capd.log(), f"log: {capd.log()!r}")
