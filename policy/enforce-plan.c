@@ -7,6 +7,8 @@
 
 /* With ReclaimRate=, an act is worth its counts from this many bytes on; less is saved up. */
 #define RATE_WORTHWHILE (4 * MIB)
+/* Less than this part of the goal in shared pages is not worth finding out who else maps them: libraries are in every group. */
+#define SHARED_WORTHWHILE 0.1
 /* A group that thrashed and whose processes have all been idle for so long is tried again before its back-off is over. */
 #define IDLE_RECOVERS (30 * USEC_PER_SEC)
 
@@ -48,6 +50,15 @@ void decide_strategy(const struct decide_facts *facts, bool swap, unsigned usele
         strategy_choose(&f, ret);
 }
 
+/* What the means for shared pages could reach at most, before it is known who else maps them: without swap only files go. */
+static uint64_t shared_at_most(const struct decision *d)
+{
+        const struct group_sample *s = d->facts->sample;
+        uint64_t shared = less(s->resident, s->exclusive);
+
+        return d->verdict->swap ? shared : MIN(shared, s->file);
+}
+
 bool plan_choose(const struct decision *d, uint64_t goal, struct strategy_choice *ret)
 {
         const struct decide_facts *f = d->facts;
@@ -58,7 +69,8 @@ bool plan_choose(const struct decision *d, uint64_t goal, struct strategy_choice
         decide_strategy(f, d->verdict->swap, d->memory->useless, goal, ret);
         /* What is shared may be the group's own alone: a dearer count tells, made only where something hangs on it. */
         if (!s->have_private && f->means->private_counts && shared_means && !d->memory->private_asked &&
-            s->resident > s->exclusive && (exclusive < goal || ret->strategy == STRATEGY_NONE))
+            (double)shared_at_most(d) > SHARED_WORTHWHILE * (double)goal &&
+            (exclusive < goal || ret->strategy == STRATEGY_NONE))
                 return false;
         return true;
 }
@@ -207,7 +219,8 @@ static void act(struct decision *d)
         if (!plan_choose(d, goal, &choice)) {
                 m->private_asked = true;
                 d->verdict->count = d->verdict->private_count = true;
-                if (m->state != STATE_THRASHING)
+                if (m->state != STATE_THRASHING &&
+                    m->state != STATE_UNENFORCEABLE) /* which a retry may leave as it was */
                         enter_state(d, STATE_ENFORCING, "over its cap; finding out who else maps its shared pages");
                 return;
         }

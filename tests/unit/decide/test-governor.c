@@ -63,6 +63,13 @@ static void it_is_not_counted_where_nothing_hangs_on_it(void **state)
         w.means.no_damon = "none";
         judge(&w);
         assert_false(w.verdict.private_count);
+        family_init(&w); /* of files there is next to nothing, and the rest has nowhere to go */
+        w.host.swap_free = w.host.swap_total = 0;
+        w.sample.file = 4 * MIB;
+        w.sample.anon = 296 * MIB;
+        judge(&w);
+        assert_false(w.verdict.private_count);
+        assert_state(&w, STATE_UNENFORCEABLE);
         world_init(&w); /* all exclusive */
         w.means.no_damon = NULL;
         set_bounds(&w, 0, 300 * MIB);
