@@ -246,9 +246,11 @@ static int on_high_set(sd_bus_message *reply, void *userdata, sd_bus_error *unus
         const sd_bus_error *error = sd_bus_message_get_error(reply);
 
         g->call = sd_bus_slot_unref(g->call);
-        if (!error || strcmp(error->name, NO_SUCH_UNIT) == 0) /* a unit that is gone has no limit */
+        if (!error || strcmp(error->name, NO_SUCH_UNIT) == 0) { /* a unit that is gone has no limit */
                 g->told = g->calling;
-        else
+                g->problem[0] = '\0';
+                g->failures = 0;
+        } else
                 move_group_fail(g, "systemd does not set MemoryHigh= of %s: %s", g->unit,
                                 error->message ? error->message : error->name);
         if (g->phase == PHASE_ENDING)

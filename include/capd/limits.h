@@ -107,7 +107,7 @@
 /* Levels of cgroups below a unit that are looked into. */
 #define LIMIT_CGROUP_DEPTH 32U
 /* What systemd may take to answer, and what undoing everything may take at the end. */
-#define LIMIT_SYSTEMD_USEC (10ULL * 1000 * 1000)
+#define LIMIT_SYSTEMD_USEC (25ULL * 1000 * 1000)
 #define LIMIT_UNDO_USEC    (15ULL * 1000 * 1000)
 /* Scopes that systemd is asked for at one time. */
 #define LIMIT_SCOPE_REQUESTS 16U
