@@ -34,6 +34,7 @@ static bool recover_group(struct mover *m, const struct state_record *r)
         if (!g)
                 return false;
         g->place = place;
+        m->slice_used |= place == PLACE_SCOPE;
         g->phase = PHASE_READY;
         if (strcmp(r->words[2], "-") != 0)
                 text_copy(g->unit, sizeof(g->unit), r->words[2]);

@@ -81,7 +81,9 @@ static int open_bus(struct mover *m)
                 return r;
         sd_bus_set_method_call_timeout(m->bus, LIMIT_SYSTEMD_USEC);
         sd_bus_set_close_on_exit(m->bus, 0); /* when the loop has ended there is still something to be undone */
-        r = sd_bus_attach_event(m->bus, m->engine->event, SD_EVENT_PRIORITY_NORMAL);
+        /* a loop that has ended takes no more sources: systemd_drain() does without */
+        if (!m->engine->stopping)
+                r = sd_bus_attach_event(m->bus, m->engine->event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0)
                 m->bus = sd_bus_close_unref(m->bus);
         return r;
@@ -394,11 +396,11 @@ void systemd_stop_slice(struct mover *m)
         usec_t until = sys->ops->now(sys) + LIMIT_UNDO_USEC;
         bool done = false;
 
-        if (!m->bus)
+        if (!m->slice_used)
                 return;
         while (look_at_slice(m) == SLICE_EMPTYING && sys->ops->now(sys) < until)
                 sys->ops->sleep(sys, WATCH_PAUSE);
-        if (look_at_slice(m) != SLICE_EMPTY ||
+        if (look_at_slice(m) != SLICE_EMPTY || open_bus(m) < 0 ||
             sd_bus_call_method_async(m->bus, NULL, SERVICE, PATH, MANAGER, "StopUnit", on_slice_stopped, &done, "ss",
                                      MOVE_SLICE, "fail") < 0)
                 return;

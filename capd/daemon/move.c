@@ -142,6 +142,7 @@ static void use_scope(struct move_group *g)
         uint64_t inode;
 
         g->place = PLACE_SCOPE;
+        g->mover->slice_used = true;
         move_scope_name(g->name, g->unit);
         snprintf(path, sizeof(path), "/%s/%s", MOVE_SLICE, g->unit);
         g->told = MOVE_NO_LIMIT;

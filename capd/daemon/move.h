@@ -102,6 +102,7 @@ struct mover {
         struct cgroup2 cgroups;
         struct state_file *state; /* the engine's */
         bool systemd;             /* it is PID 1 here */
+        bool slice_used;          /* by this capd, or the one before it */
         char own_cgroup[LIMIT_CGROUP_BYTES];
         char why[200]; /* why nothing can be moved here at all; "": it can */
         sd_bus *bus;
