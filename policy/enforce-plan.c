@@ -290,16 +290,23 @@ void plan_over(struct decision *d)
 }
 
 /* An act that was cut short goes on to the low watermark; under the cap a failure is no matter. */
-static bool goes_on(const struct decision *d)
+static bool wants_low(const struct decision *d)
 {
         const struct decide_settings *set = d->settings;
         bool to_low = (d->memory->state == STATE_ENFORCING && d->memory->cut_short) || d->facts->forced;
+
+        return to_low && d->memory->failures == 0 && !set->paused && !set->dry_run && set->action != ACTION_OBSERVE &&
+               d->facts->can_count && d->facts->sample->processes > 0;
+}
+
+static bool goes_on(const struct decision *d)
+{
+        uint64_t resident = d->facts->sample->resident, low = d->settings->low;
         struct strategy_choice choice;
 
-        if (!to_low || !d->fresh || d->facts->sample->resident <= set->low || d->memory->failures > 0 || set->paused ||
-            set->dry_run || set->action == ACTION_OBSERVE)
+        if (!d->fresh || resident <= low)
                 return false;
-        return !plan_choose(d, d->facts->sample->resident - set->low, &choice) || choice.strategy != STRATEGY_NONE;
+        return !plan_choose(d, resident - low, &choice) || choice.strategy != STRATEGY_NONE;
 }
 
 static void rest_under(struct decision *d)
@@ -309,9 +316,16 @@ static void rest_under(struct decision *d)
 
         if (m->under_since == 0)
                 m->under_since = d->now;
-        if (goes_on(d)) {
-                act(d);
-                return;
+        if (wants_low(d)) {
+                if (goes_on(d)) {
+                        act(d);
+                        return;
+                }
+                /* the count after the act has failed: it is made again, as nobody can tell how far there is to go */
+                if (!d->fresh && !d->facts->forced && s->upper > d->settings->low) {
+                        d->verdict->count = !d->tried;
+                        return;
+                }
         }
         /* Only a real stay under the cap forgives: right after an act the memory may be on its way back. */
         if (d->now - m->under_since > BACKOFF_FIRST)

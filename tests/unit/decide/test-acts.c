@@ -23,6 +23,36 @@ static void an_act_cut_short_goes_on_to_the_low_watermark(void **state)
         assert_state(&w, STATE_OK);
 }
 
+static void a_count_that_failed_does_not_end_it(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        set_bounds(&w, 0, 300 * MIB);
+        set_count(&w, 260 * MIB);
+        judge(&w);
+        w.now += 3 * USEC_PER_SEC;
+        w.act = (struct act_result){
+                        .started = w.now - 1000, .ended = w.now, .attempted = 65 * MIB, .unmapped = 65 * MIB};
+        w.facts.last_act = &w.act;
+        w.facts.resident_before = 260 * MIB;
+        w.facts.resident_after = 195 * MIB;
+        set_bounds(&w, 0, 196 * MIB);
+        group_sample_forget(&w.sample);
+        w.sample.tried_at = w.now + 1;
+        judge(&w);
+        assert_state(&w, STATE_ENFORCING);
+        assert_false(w.verdict.count); /* not again in the same look */
+        w.now += USEC_PER_SEC;
+        set_bounds(&w, 0, 196 * MIB);
+        judge(&w);
+        assert_true(w.verdict.count);
+        set_count(&w, 195 * MIB);
+        judge(&w);
+        assert_true(w.verdict.act);
+        assert_int_equal(w.verdict.goal, 5 * MIB);
+}
+
 static void what_comes_back_is_not_chased(void **state)
 {
         struct world w;
@@ -279,6 +309,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                         cmocka_unit_test(an_act_cut_short_goes_on_to_the_low_watermark),
+                        cmocka_unit_test(a_count_that_failed_does_not_end_it),
                         cmocka_unit_test(what_comes_back_is_not_chased),
                         cmocka_unit_test(acts_that_do_not_help_are_spaced_out),
                         cmocka_unit_test(an_act_is_judged_once),
