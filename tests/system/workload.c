@@ -239,6 +239,8 @@ int main(int argc, char **argv)
                 run = rule_find(argv[at]);
                 if (!run)
                         run = group_find(argv[at]);
+                if (!run)
+                        run = load_find(argv[at]);
                 if (!run && strcmp(argv[at], "nothing") == 0)
                         run = nothing;
         }

@@ -65,5 +65,6 @@ void die_with_parent(void);
 typedef void (*scenario_fn)(int argc, char **argv);
 scenario_fn rule_find(const char *name);
 scenario_fn group_find(const char *name);
+scenario_fn load_find(const char *name);
 
 #endif
