@@ -44,6 +44,7 @@ void governor_judge_act(struct decision *d);    /* the last one, once */
 void governor_judge_return(struct decision *d); /* of what it paged out, before another one */
 void governor_back_off(struct decision *d);
 void governor_forgive(struct decide_memory *m);
+void governor_nothing_came_back(struct decide_memory *m);
 bool governor_thrashing(const struct decide_memory *m);
 void governor_last_resort(struct decision *d); /* at the end, when the state is known */
 /* Names the largest obstacle of an act, with the way out. */

@@ -151,7 +151,9 @@ static bool backing_off(struct decision *d)
                 m->tried_idle = true;
                 m->retry_at = d->now;
         }
-        m->useless = 0; /* a new attempt tries everything again */
+        /* a new attempt tries everything again, but once */
+        m->useless = 0;
+        m->retry_at = 0;
         return false;
 }
 

@@ -26,6 +26,9 @@
 #define STALLED_BASIS_POINTS       5000U
 /* That many in a row, and the cap is below the working set: once may be a burst. */
 #define CAME_BACK_ACTS 2
+/* And together they must have been this part of what had to go: what little one means reaches, or an act whose time is short
+ * begins with, may be just what is in use. */
+#define CAME_BACK_OF_GOAL 0.5
 /* One major fault may bring in this much: swap is read ahead by 2^vm.page-cluster pages, 8 unless it was changed. */
 #define FAULT_BYTES       4096U
 #define FAULT_AHEAD_BYTES (8U * 4096U)
@@ -38,10 +41,17 @@ void governor_back_off(struct decision *d)
         d->memory->retry_at = d->now + MIN((usec_t)BACKOFF_FIRST << shift, (usec_t)BACKOFF_LAST);
 }
 
+void governor_nothing_came_back(struct decide_memory *m)
+{
+        m->came_back = 0;
+        m->came_back_of = 0;
+        m->thrashing = false;
+}
+
 void governor_forgive(struct decide_memory *m)
 {
         m->failures = 0;
-        m->came_back = 0;
+        governor_nothing_came_back(m);
         m->retry_at = 0;
         m->working_set = 0;
         m->useless = 0;
@@ -49,7 +59,7 @@ void governor_forgive(struct decide_memory *m)
 
 bool governor_thrashing(const struct decide_memory *m)
 {
-        return m->came_back >= CAME_BACK_ACTS;
+        return m->thrashing;
 }
 
 void describe_obstacle(const struct act_result *a, char *buf, size_t size)
@@ -84,6 +94,22 @@ void describe_obstacle(const struct act_result *a, char *buf, size_t size)
         snprintf(buf, size, "%s %s", format_size(text, obstacles[worst].bytes), obstacles[worst].text);
 }
 
+static void mark_useless(struct decide_memory *m)
+{
+        m->useless |= 1U << (m->choice.strategy == STRATEGY_NONE ? STRATEGY_MADVISE : m->choice.strategy);
+}
+
+/* A means that reaches little, and that little is in use: where there is another, it may reach what is not. */
+static void try_another(struct decision *d)
+{
+        unsigned useless = d->memory->useless;
+        struct strategy_choice next;
+
+        mark_useless(d->memory);
+        if (plan_choose(d, d->memory->last_goal, &next) && next.strategy == STRATEGY_NONE)
+                d->memory->useless = useless;
+}
+
 /* One more act was for nothing. */
 static void note_return(struct decision *d, uint64_t resident)
 {
@@ -91,6 +117,11 @@ static void note_return(struct decision *d, uint64_t resident)
 
         m->return_judged = true;
         m->came_back++;
+        m->came_back_of += m->last_unmapped;
+        if ((double)m->last_unmapped < CAME_BACK_OF_GOAL * (double)m->last_goal)
+                try_another(d);
+        if (m->came_back >= CAME_BACK_ACTS && (double)m->came_back_of >= CAME_BACK_OF_GOAL * (double)m->last_goal)
+                m->thrashing = true;
         if (governor_thrashing(m) && resident != SIZE_UNKNOWN)
                 m->working_set = resident;
 }
@@ -108,7 +139,7 @@ static void judge_ranges(struct decision *d, const struct act_result *a)
             (double)a->refaulted > CAME_BACK_FRACTION * (double)m->last_unmapped)
                 note_return(d, d->facts->resident_before);
         else
-                m->came_back = 0;
+                governor_nothing_came_back(m);
 }
 
 /* Whether the act did what it was made for. */
@@ -156,7 +187,7 @@ void governor_judge_act(struct decision *d)
                         governor_forgive(m);
         } else {
                 /* another means may do what this one could not */
-                m->useless |= 1U << (m->choice.strategy == STRATEGY_NONE ? STRATEGY_MADVISE : m->choice.strategy);
+                mark_useless(m);
                 if (plan_choose(d, m->last_goal, &next) && next.strategy == STRATEGY_NONE)
                         governor_back_off(d);
         }

@@ -49,6 +49,8 @@ void group_set_temporary_cap(struct engine *e, struct group *g, uint64_t bytes, 
         g->memory.retry_at = 0;
         g->memory.failures = 0;
         g->memory.came_back = 0;
+        g->memory.came_back_of = 0;
+        g->memory.thrashing = false;
         g->memory.useless = 0;
         g->memory.hopeless_since = 0;
         group_update_settings(e, g);

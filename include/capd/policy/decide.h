@@ -82,6 +82,8 @@ struct decide_memory {
         uint64_t last_swap_total; /* of the host, then */
         bool cut_short;           /* the last act ended before it reached its goal */
         unsigned came_back;       /* acts in a row whose work came straight back */
+        uint64_t came_back_of;    /* bytes that these unmapped */
+        bool thrashing;           /* enough of them */
         bool had_swap;
 };
 

@@ -223,6 +223,84 @@ static void growth_is_not_thrashing(void **state)
         }
 }
 
+/* A look at the family, of which who else maps it is known at once. */
+static void judge_family(struct world *w, uint64_t exclusive)
+{
+        set_bounds(w, 0, 3000 * MIB);
+        set_count(w, 300 * MIB);
+        w->sample.exclusive = w->sample.exclusive_anon = exclusive;
+        know_sharing(w);
+        judge(w);
+}
+
+static void little_that_comes_back_leads_to_another_means(void **state)
+{
+        struct group_pressure p = {.at = T0, .refaults = 5 * GIB};
+        struct world w;
+
+        family_init(&w);
+        w.facts.pressure = &p;
+        judge_family(&w, 20 * MIB);
+        assert_int_equal(w.verdict.choice.strategy, STRATEGY_MADVISE);
+        for (int i = 0; i < 2; i++) {
+                after_act(&w, 300 * MIB, 280 * MIB, 20 * MIB, 0);
+                w.now += 6 * SECOND;
+                p.at = w.now;
+                p.refaults += 20 * MIB;
+                judge_family(&w, 20 * MIB);
+                assert_state(&w, STATE_ENFORCING);
+                assert_true(w.verdict.act);
+                assert_int_equal(w.verdict.choice.strategy, STRATEGY_DAMON);
+        }
+}
+
+/* As by an act whose time was over when it had done what is used most. */
+static void little_that_comes_back_is_not_the_working_set(void **state)
+{
+        struct group_pressure p;
+        struct world w;
+
+        pressure_init(&w, &p);
+        for (int i = 0; i < 4; i++) {
+                after_act(&w, 300 * MIB, 285 * MIB, 15 * MIB, 0);
+                w.now += 6 * SECOND;
+                p.at = w.now;
+                p.refaults += 15 * MIB;
+                set_bounds(&w, 0, 400 * MIB);
+                set_count(&w, 300 * MIB);
+                judge(&w);
+                /* until it is half of the 110 MiB that had to go */
+                assert_state(&w, i < 3 ? STATE_ENFORCING : STATE_THRASHING);
+        }
+}
+
+static void a_back_off_forgets_once_what_did_not_help(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 300 * MIB);
+        judge(&w);
+        after_act(&w, 300 * MIB, 300 * MIB, 0, 0);
+        assert_state(&w, STATE_UNENFORCEABLE);
+        assert_true(w.memory.retry_at > w.now);
+        w.now = w.memory.retry_at + 1;
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 300 * MIB);
+        judge(&w);
+        assert_true(w.verdict.act);
+        assert_int_equal(w.memory.useless, 0);
+        w.means.no_damon = NULL; /* what another means may do is known from now on */
+        after_act(&w, 300 * MIB, 300 * MIB, 0, 0);
+        assert_int_equal(w.memory.useless, 1U << STRATEGY_MADVISE);
+        w.now += SECOND;
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 300 * MIB);
+        judge(&w);
+        assert_int_equal(w.memory.useless, 1U << STRATEGY_MADVISE);
+}
+
 static void idleness_earns_one_early_retry(void **state)
 {
         struct group_pressure p;
@@ -366,6 +444,9 @@ int main(void)
                         cmocka_unit_test(faults_of_others_are_not),
                         cmocka_unit_test(a_stalled_group_needs_less_proof),
                         cmocka_unit_test(growth_is_not_thrashing),
+                        cmocka_unit_test(little_that_comes_back_leads_to_another_means),
+                        cmocka_unit_test(little_that_comes_back_is_not_the_working_set),
+                        cmocka_unit_test(a_back_off_forgets_once_what_did_not_help),
                         cmocka_unit_test(idleness_earns_one_early_retry),
                         cmocka_unit_test(thrashing_ends_with_a_real_stay_under_the_cap),
                         cmocka_unit_test(the_last_resort_waits_its_time_and_for_a_fresh_count),
