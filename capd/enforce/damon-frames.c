@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "capd/measure/frame-words.h"
 #include "damon-internal.h"
 
 /* Frames looked at together. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "capd/measure/candidates.h"
+#include "capd/measure/frame-words.h"
 #include "walk-internal.h"
 
 /* Bits of /proc/kpageflags, linux/kernel-page-flags.h; MLOCKED is shown, but kept out of the user's header. */
@@ -389,29 +390,6 @@ static int compare_frames(const void *a, const void *b)
         return x < y ? -1 : x > y;
 }
 
-/* Flags of n frames from `frame` on; beyond the end of memory they are 0. */
-static int read_flags(struct walk_context *ctx, uint64_t frame, size_t n, uint64_t *flags)
-{
-        size_t size = n * sizeof(uint64_t), len = 0;
-
-        if (ctx->kpageflags_fd < 0)
-                return -EOPNOTSUPP;
-        memset(flags, 0, size);
-        while (len < size) {
-                ssize_t r = ctx->sys->ops->pread(ctx->sys, ctx->kpageflags_fd, (char *)flags + len, size - len,
-                                                 frame * sizeof(uint64_t) + len);
-
-                if (r == -EINTR)
-                        continue;
-                if (r < 0)
-                        return (int)r;
-                if (r == 0)
-                        break;
-                len += (size_t)r;
-        }
-        return 0;
-}
-
 /* Forgets the frames that are free by now. */
 static int left_frames_look(struct walk_context *ctx, struct left_frames *f, bool *ret_writing)
 {
@@ -427,7 +405,8 @@ static int left_frames_look(struct walk_context *ctx, struct left_frames *f, boo
 
                 while (j < f->n && (f->pages[j] & PAGE_NUMBER_MASK) - first < FLAGS_WINDOW)
                         j++;
-                r = read_flags(ctx, first, (f->pages[j - 1] & PAGE_NUMBER_MASK) - first + 1, flags);
+                r = frame_words_read(ctx->sys, ctx->kpageflags_fd, first,
+                                     (f->pages[j - 1] & PAGE_NUMBER_MASK) - first + 1, flags);
                 for (; i < j && r == 0; i++) {
                         uint64_t frame = flags[(f->pages[i] & PAGE_NUMBER_MASK) - first];
 

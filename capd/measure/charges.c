@@ -15,6 +15,7 @@
 
 #include "capd/limits.h"
 #include "capd/measure/charges.h"
+#include "capd/measure/frame-words.h"
 #include "count-internal.h"
 
 #define CHUNK_FRAMES (1U << FRAMES_CHUNK_BITS)
@@ -47,25 +48,6 @@ struct reader {
         uint64_t others, none;   /* frames */
         uint64_t cgroups[CHUNK_FRAMES], flags[CHUNK_FRAMES]; /* of one chunk */
 };
-
-static int read_entries(const struct sys *sys, int fd, uint64_t frame, size_t n, uint64_t *ret)
-{
-        size_t done = 0;
-
-        while (done < n * sizeof(uint64_t)) {
-                ssize_t r = sys->ops->pread(sys, fd, (char *)ret + done, n * sizeof(uint64_t) - done,
-                                            frame * sizeof(uint64_t) + done);
-
-                if (r == -EINTR)
-                        continue;
-                if (r < 0)
-                        return (int)r;
-                if (r == 0 || r % (ssize_t)sizeof(uint64_t) != 0)
-                        return -EIO;
-                done += (size_t)r;
-        }
-        return 0;
-}
 
 static void add(struct reader *x, uint64_t cgroup, uint64_t frames)
 {
@@ -110,8 +92,8 @@ static int read_cgroups(struct reader *x, uint64_t key, const uint64_t *words)
 
                 for (end = first + 1; (next = next_set(words, end)) < CHUNK_FRAMES && next - end <= READ_GAP;)
                         end = next + 1;
-                r = read_entries(x->sys, x->cgroup_fd, (key << FRAMES_CHUNK_BITS) + first, end - first,
-                                 x->cgroups + first);
+                r = frame_words_read_all(x->sys, x->cgroup_fd, (key << FRAMES_CHUNK_BITS) + first, end - first,
+                                         x->cgroups + first);
                 if (r < 0)
                         return r;
         }
@@ -141,7 +123,7 @@ static int find_tails(struct reader *x, uint64_t key, const uint64_t *words)
         for (size_t i = next_set(words, 0); i < CHUNK_FRAMES; i = next_set(words, i + 1))
                 if (x->cgroups[i] == 0)
                         last = i;
-        r = read_entries(x->sys, x->flags_fd, base, last + 1, x->flags);
+        r = frame_words_read_all(x->sys, x->flags_fd, base, last + 1, x->flags);
         if (r < 0)
                 return r;
         for (size_t i = next_set(words, 0); i <= last; i = next_set(words, i + 1)) {
@@ -152,7 +134,7 @@ static int find_tails(struct reader *x, uint64_t key, const uint64_t *words)
                 head = head_of(x->flags, i);
                 /* once for each huge page; the group may not map its head */
                 if (head < i && !is_set(words, head) && !is_set(heads, head)) {
-                        r = read_entries(x->sys, x->cgroup_fd, base + head, 1, &x->cgroups[head]);
+                        r = frame_words_read_all(x->sys, x->cgroup_fd, base + head, 1, &x->cgroups[head]);
                         if (r < 0)
                                 return r;
                         heads[head / 64] |= UINT64_C(1) << (head % 64);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capd/measure/frame-words.h"
 #include "capd/measure/inside.h"
 #include "count-internal.h"
 
@@ -20,27 +21,6 @@
 #define COMPOUND_FRAMES 16384U
 /* Counters apart by this many frames are still read together: an entry costs 60 ns in bulk, a call 400 ns and more. */
 #define READ_GAP 8U
-
-int frame_words_read(const struct sys *sys, int fd, uint64_t frame, size_t n, uint64_t *ret)
-{
-        size_t size = n * sizeof(uint64_t), done = 0;
-
-        while (done < size) {
-                ssize_t r = sys->ops->pread(sys, fd, (char *)ret + done, size - done, frame * sizeof(uint64_t) + done);
-
-                if (r == -EINTR)
-                        continue;
-                if (r < 0)
-                        return (int)r;
-                if (r % sizeof(uint64_t) != 0)
-                        return -EIO;
-                if (r == 0)
-                        break;
-                done += (size_t)r;
-        }
-        memset((char *)ret + done, 0, size - done);
-        return 0;
-}
 
 void inside_frames_done(struct inside_frames *f)
 {

@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "capd/measure/frame-words.h"
 #include "count-internal.h"
 
 /* Each costs as much as the first walk and leaves over what changed during it: a quarter to a tenth with a program that is warming up.
@@ -41,25 +42,6 @@ void verify_done(struct verify *v)
         inside_done(&v->inside);
 }
 
-static int read_counts(struct walk_context *x, uint64_t frame, size_t n, uint64_t *ret)
-{
-        size_t done = 0;
-
-        while (done < n * sizeof(uint64_t)) {
-                ssize_t r = x->sys->ops->pread(x->sys, x->kpagecount_fd, (char *)ret + done,
-                                               n * sizeof(uint64_t) - done, frame * sizeof(uint64_t) + done);
-
-                if (r == -EINTR)
-                        continue;
-                if (r < 0)
-                        return (int)r;
-                if (r == 0 || r % sizeof(uint64_t) != 0)
-                        return -EIO;
-                done += (size_t)r;
-        }
-        return 0;
-}
-
 /* How often the whole host maps each frame of a chunk that has a counter. The other entries of `ret` mean nothing. */
 static int read_chunk(struct walk_context *x, uint64_t key, const uint32_t *counters,
                       uint64_t ret[static TALLY_COUNTERS])
@@ -74,7 +56,8 @@ static int read_chunk(struct walk_context *x, uint64_t key, const uint32_t *coun
                 for (; end < TALLY_COUNTERS && end - last <= COUNT_GAP; end++)
                         if (counters[end] > 0)
                                 last = end;
-                r = read_counts(x, (key << TALLY_COUNTER_BITS) + first, last - first + 1, ret + first);
+                r = frame_words_read_all(x->sys, x->kpagecount_fd, (key << TALLY_COUNTER_BITS) + first,
+                                         last - first + 1, ret + first);
                 if (r < 0)
                         return r;
         }

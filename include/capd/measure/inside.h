@@ -53,12 +53,6 @@ struct count;
  */
 int count_take_inside(struct count *c, uint32_t group, bool swap, struct inside_frames *ret);
 
-/*
- * Reads n words from /proc/kpageflags or /proc/kpagecount, open as fd, of the frames from `frame` on; words beyond the end
- * of memory are 0. 0 or a negative errno.
- */
-int frame_words_read(const struct sys *sys, int fd, uint64_t frame, size_t n, uint64_t *ret);
-
 /* Bits of /proc/kpageflags (linux/kernel-page-flags.h) that tell what a frame is and why it stays. */
 #define FRAME_FLAG_DIRTY         (UINT64_C(1) << 4)
 #define FRAME_FLAG_LRU           (UINT64_C(1) << 5)
