@@ -61,6 +61,8 @@ struct count *engine_make_count(struct engine *e, struct group **groups, size_t 
         struct count *count = NULL;
         int r = count_new(&e->sys, &e->features, flags, &count);
 
+        if (r >= 0)
+                count_set_max_stall(count, e->policy->daemon.max_stall);
         for (size_t k = 0; k < n && r >= 0; k++) {
                 groups[k]->quarantined = 0;
                 groups[k]->job_index = r = count_add_group(count);

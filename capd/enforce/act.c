@@ -37,6 +37,7 @@ static const usec_t freed_delays[] = {0, 10 * USEC_PER_MSEC, 40 * USEC_PER_MSEC,
 
 /* What belongs to the thread alone. */
 struct run {
+        usec_t max_stall;
         const struct sys *sys;
         struct features features; /* the walks point to it */
         struct guard *guard;
@@ -92,6 +93,7 @@ static struct run *run_new(const struct pageout *p, struct guard *guard)
                 return NULL;
         run->sys = p->sys;
         run->features = p->features;
+        run->max_stall = p->step.max_stall;
         run->guard = guard;
         run->pidfd = -1;
         run->forbidden_files = files_are_forbidden(p->sys);
@@ -107,6 +109,7 @@ static int run_open(struct run *run, pid_t pid, uint64_t start_time)
         r = walk_context_new(run->sys, &run->features, &run->context);
         if (r < 0)
                 return r;
+        walk_context_set_max_stall(run->context, run->max_stall);
         return walk_open(run->context, run->guard, pid, start_time, &run->walk);
 }
 

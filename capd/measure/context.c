@@ -14,7 +14,11 @@ int walk_context_new(const struct sys *sys, const struct features *features, str
 
         if (!c)
                 return -ENOMEM;
-        *c = (struct walk_context){.sys = sys, .features = features, .kpageflags_fd = -1, .kpagecount_fd = -1};
+        *c = (struct walk_context){.sys = sys,
+                                   .features = features,
+                                   .max_stall = WALK_MAX_STALL,
+                                   .kpageflags_fd = -1,
+                                   .kpagecount_fd = -1};
         if (features->kpageflags) {
                 c->kpageflags_fd = sys_open(sys, "proc/kpageflags", O_RDONLY);
                 if (c->kpageflags_fd < 0)
@@ -27,6 +31,11 @@ int walk_context_new(const struct sys *sys, const struct features *features, str
         }
         *ret = TAKE_PTR(c);
         return 0;
+}
+
+void walk_context_set_max_stall(struct walk_context *c, usec_t max_stall)
+{
+        c->max_stall = max_stall;
 }
 
 struct walk_context *walk_context_free(struct walk_context *c)

@@ -30,7 +30,8 @@ int count_new(const struct sys *sys, const struct features *features, unsigned f
                 return -ENOMEM;
         if (flags & COUNT_INSIDE)
                 flags |= COUNT_PRIVATE;
-        *c = (struct count){.sys = sys, .features = features, .flags = flags, .waiting = NONE};
+        *c = (struct count){
+                        .sys = sys, .features = features, .flags = flags, .max_stall = WALK_MAX_STALL, .waiting = NONE};
         pthread_mutex_init(&c->mutex, NULL);
         pthread_condattr_init(&attr);
         pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -38,6 +39,11 @@ int count_new(const struct sys *sys, const struct features *features, unsigned f
         pthread_condattr_destroy(&attr);
         *ret = c;
         return 0;
+}
+
+void count_set_max_stall(struct count *c, usec_t max_stall)
+{
+        c->max_stall = max_stall;
 }
 
 struct count *count_free(struct count *c)

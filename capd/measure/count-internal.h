@@ -153,6 +153,7 @@ struct count {
         const struct sys *sys;
         const struct features *features;
         unsigned flags;
+        usec_t max_stall;
         struct member *members;
         size_t n_members, members_allocated;
         struct space *spaces;

@@ -408,6 +408,8 @@ int count_run(struct count *c, struct guard *guard)
 
         r = walk_context_new(c->sys, c->features, &x);
         lane.x = x;
+        if (r == 0)
+                walk_context_set_max_stall(x, c->max_stall);
         pthread_mutex_lock(&c->mutex);
         if (r < 0)
                 /* no matter where others can do it */

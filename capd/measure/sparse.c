@@ -29,12 +29,13 @@ struct scan_arg {
 };
 _Static_assert(sizeof(struct scan_arg) == 96, "struct pm_scan_arg");
 
-#define SCAN_REGIONS  64U
-#define SCAN_PAGES    32768U /* 128 MiB of pages in one call, some 0.2 ms */
+#define SCAN_REGIONS 64U
+#define SCAN_PAGES   32768U /* 128 MiB of pages in one call, some 0.2 ms */
+/* The kernel may hold the lock for the whole of a call: its length is steered between these parts of MaxStall. */
+#define SCAN_FAST     8U
+#define SCAN_SLOW     2U
 #define SCAN_STEP_MIN (64 * MIB)
 #define SCAN_STEP_MAX (UINT64_C(1) << 50)
-#define SCAN_FAST     (USEC_PER_MSEC / 4)
-#define SCAN_SLOW     (2 * USEC_PER_MSEC)
 
 /* A mapping up to this is read at once. */
 #define SMALL_PAGES 1024U
@@ -86,6 +87,15 @@ bool sparse_wants(const struct walk *w, const struct vma *v)
 
 /* -- with PAGEMAP_SCAN -- */
 
+/* Address space of the next call, by what one took. */
+static void adapt_step(struct walk *w, usec_t took)
+{
+        if (took < w->context->max_stall / SCAN_FAST && w->scan_step < SCAN_STEP_MAX)
+                w->scan_step *= 4;
+        else if (took > w->context->max_stall / SCAN_SLOW && w->scan_step > SCAN_STEP_MIN)
+                w->scan_step /= 4;
+}
+
 /* The ranges of pages in [from, end) of a mapping, widened to 2 MiB; *ret_until: how far was looked. */
 static int scan(struct walk *w, const struct vma *v, uint64_t from, uint64_t end, uint64_t *ret_until)
 {
@@ -102,16 +112,15 @@ static int scan(struct walk *w, const struct vma *v, uint64_t from, uint64_t end
         };
         const struct sys *sys = w->context->sys;
         uint64_t until = from;
-        int n;
+        usec_t began = walk_hold(w);
+        int n = sys->ops->pagemap_scan(sys, w->pagemap_fd, &arg);
+        int64_t took = walk_let_go(w, began);
 
-        guard_enter(w->guard, w->pid);
-        n = sys->ops->pagemap_scan(sys, w->pagemap_fd, &arg);
-        if (!guard_leave(w->guard)) {
-                w->context->lost = true;
-                return -ECANCELED;
-        }
+        if (took < 0)
+                return (int)took;
         if (n < 0)
                 return n;
+        adapt_step(w, (usec_t)took);
         for (int i = 0; i < MIN(n, (int)SCAN_REGIONS); i++) {
                 uint64_t start = MAX(regions[i].start & ~(block_bytes(w) - 1), v->v.start);
                 uint64_t stop = MIN((regions[i].end + block_bytes(w) - 1) & ~(block_bytes(w) - 1), v->v.end);
@@ -132,28 +141,19 @@ static int scan(struct walk *w, const struct vma *v, uint64_t from, uint64_t end
 
 static int find_by_scan(struct walk *w, const struct vma *v)
 {
-        const struct sys *sys = w->context->sys;
         uint64_t from = MAX(w->extents_until, w->at), end = MIN(v->v.end, w->until);
         int r;
 
         w->extents.n = 0;
         w->next_extent = 0;
         while (from < end && w->extents.n == 0) {
-                usec_t started, took;
-
                 if (guard_stopping(w->guard))
                         return -ECANCELED;
-                started = sys->ops->now(sys);
                 r = scan(w, v, from, end - from > w->scan_step ? from + w->scan_step : end, &from);
                 if (r == -EINTR)
                         continue;
                 if (r < 0)
                         return r;
-                took = sys->ops->now(sys) - started;
-                if (took < SCAN_FAST && w->scan_step < SCAN_STEP_MAX)
-                        w->scan_step *= 4;
-                else if (took > SCAN_SLOW && w->scan_step > SCAN_STEP_MIN)
-                        w->scan_step /= 4;
         }
         w->extents_until = from;
         return 0;

@@ -40,6 +40,9 @@
 #define KPF_THP        (UINT64_C(1) << 22)
 #define KPF_ZERO_PAGE  (UINT64_C(1) << 24)
 
+/* MaxStall= where nobody said otherwise */
+#define WALK_MAX_STALL (2 * USEC_PER_MSEC)
+
 #define HUGE_PAGES 512U /* small pages of one PMD mapping, 2 MiB on every architecture with 4 KiB pages */
 
 /* What a frame at the head of 2 MiB is. The values fit into the low bits of its number, which are 0. */
@@ -69,6 +72,7 @@ struct object {
 struct walk_context {
         const struct sys *sys;
         const struct features *features;
+        usec_t max_stall;
         int kpageflags_fd, kpagecount_fd;
         /* The thread was given up while it was in a system call: whoever called must leave everything shared alone. */
         bool lost;
@@ -117,8 +121,16 @@ struct walk {
         uint64_t extents_until; /* what lies below in mapping i is covered by the extents */
         uint64_t scan_step;     /* address space of the next PAGEMAP_SCAN */
         usec_t probe_deadline;  /* 0: none set yet */
+        usec_t in_lock;         /* spent in the target's lock since the last pause, or more */
         uint64_t *scratch;      /* for looking around, HUGE_PAGES entries; made when first needed */
 };
+
+/* -- walk.c -- */
+
+/* Around a call that takes the target's mmap lock: walk_hold() before it; walk_let_go() with what that returned. */
+usec_t walk_hold(struct walk *w);
+/* How long the call took; -ECANCELED if the thread was given up in it. */
+int64_t walk_let_go(struct walk *w, usec_t began);
 
 /* -- context.c -- */
 

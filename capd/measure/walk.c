@@ -26,6 +26,40 @@ static uint64_t align_down(const struct walk *w, uint64_t address)
         return address & ~(HUGE_PAGES * w->context->features->page_size - 1);
 }
 
+/*
+ * A reader that takes the lock again and again keeps out whoever waits to change the address space: it is let in before the one
+ * that was woken has got a processor (rwsem_down_read_slowpath() in kernel/locking/rwsem.c, "lock stealing"), until the kernel hands the
+ * lock over after RWSEM_WAIT_TIMEOUT, 4 ms. The lock itself is never held for long: pagemap_read() lets go of it every 2 MiB.
+ * So there is a pause after every half of MaxStall spent in such calls, as long as a thread needs to wake up.
+ */
+#define PAUSE_USEC 50U
+
+usec_t walk_hold(struct walk *w)
+{
+        const struct sys *sys = w->context->sys;
+
+        if (w->in_lock > 0 && w->in_lock >= w->context->max_stall / 2) {
+                sys->ops->sleep(sys, PAUSE_USEC);
+                w->in_lock = 0;
+        }
+        guard_enter(w->guard, w->pid);
+        return sys->ops->now(sys);
+}
+
+int64_t walk_let_go(struct walk *w, usec_t began)
+{
+        const struct sys *sys = w->context->sys;
+        usec_t took;
+
+        if (!guard_leave(w->guard)) {
+                w->context->lost = true;
+                return -ECANCELED;
+        }
+        took = sys->ops->now(sys) - began;
+        w->in_lock += took;
+        return (int64_t)took;
+}
+
 /* Leaves a guarded call: 0, or -ECANCELED if the thread was given up in it. */
 static int leave(struct walk *w)
 {
@@ -44,11 +78,10 @@ int walk_read_raw(struct walk *w, uint64_t address, size_t n, uint64_t *entries)
         if (guard_stopping(w->guard))
                 return -ECANCELED;
         while (done < size) {
-                ssize_t r;
+                usec_t began = walk_hold(w);
+                ssize_t r = sys->ops->pread(sys, w->pagemap_fd, (char *)entries + done, size - done, offset + done);
 
-                guard_enter(w->guard, w->pid);
-                r = sys->ops->pread(sys, w->pagemap_fd, (char *)entries + done, size - done, offset + done);
-                if (leave(w) < 0)
+                if (walk_let_go(w, began) < 0)
                         return -ECANCELED;
                 if (r == -EINTR)
                         continue;

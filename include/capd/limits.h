@@ -71,7 +71,8 @@
 #define LIMIT_STUCK_THREADS 8U
 /* Longest time one system call on a target may take before its thread is given up. */
 #define LIMIT_SCAN_CALL_USEC (2ULL * 1000 * 1000)
-/* Pages of one pagemap read: 16 MiB of address space, some 0.2 ms under the target's mmap lock. */
+/* Pages of one pagemap read: 16 MiB of address space, some 0.2 ms; the kernel lets go of the
+ * target's mmap lock every 2 MiB of it. */
 #define LIMIT_PAGEMAP_STEP_PAGES 4096U
 /* Entries of one process that a thread remembers to know them again in others: 2 MiB of them, for 1 GiB of memory. */
 #define LIMIT_ECHO_PAGES (256U * 1024)

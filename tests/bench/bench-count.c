@@ -4,6 +4,7 @@
  *
  *     bench-count count N PID…   N times in turn: libmeasure's exact count of the group, with all processors and with one thread,
  *                                a loop that opens and reads smaps_rollup of each process, and one that reads pagemap of each
+ *     bench-count one N PID…     N times the count with one thread, and nothing else
  *     bench-count statm N PID…   N times: open, read and close statm of each process
  *
  * Prints one line of JSON a repetition, times in microseconds of wall clock and of CPU.
@@ -172,7 +173,7 @@ int main(int argc, char **argv)
         int r;
 
         if (argc < 4) {
-                fprintf(stderr, "usage: bench-count count|statm REPETITIONS PID…\n");
+                fprintf(stderr, "usage: bench-count count|one|statm REPETITIONS PID…\n");
                 return 2;
         }
         n = (size_t)argc - 3;
@@ -200,6 +201,11 @@ int main(int argc, char **argv)
                                "\"bare\":%.0f,\"bare_cpu\":%.0f,\"resident\":%llu,\"pss\":%llu}\n",
                                wall, cpu, one_wall, one_cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu,
                                (unsigned long long)resident, (unsigned long long)pss);
+                } else if (strcmp(argv[1], "one") == 0) {
+                        uint64_t resident = count_once(&sys, &features, 1, pids, n, &wall, &cpu);
+
+                        printf("{\"one\":%.0f,\"one_cpu\":%.0f,\"resident\":%llu}\n", wall, cpu,
+                               (unsigned long long)resident);
                 } else {
                         struct stopwatch watch;
                         char buf[256];

@@ -241,6 +241,8 @@ int main(int argc, char **argv)
                         run = group_find(argv[at]);
                 if (!run)
                         run = load_find(argv[at]);
+                if (!run)
+                        run = victim_find(argv[at]);
                 if (!run && strcmp(argv[at], "nothing") == 0)
                         run = nothing;
         }

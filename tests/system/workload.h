@@ -66,5 +66,6 @@ typedef void (*scenario_fn)(int argc, char **argv);
 scenario_fn rule_find(const char *name);
 scenario_fn group_find(const char *name);
 scenario_fn load_find(const char *name);
+scenario_fn victim_find(const char *name);
 
 #endif

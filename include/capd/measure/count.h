@@ -49,6 +49,8 @@ struct process_sample {
 };
 
 int count_new(const struct sys *sys, const struct features *features, unsigned flags, struct count **ret);
+/* MaxStall=, as walk_context_set_max_stall(); before the count is run. */
+void count_set_max_stall(struct count *c, usec_t max_stall);
 struct count *count_free(struct count *c);
 DEFINE_CLEANUP(struct count *, count_free)
 

@@ -51,6 +51,8 @@ struct walk_chunk {
 /* Facts shared by the walks of one count: kinds of objects, known huge zero frames, buffers. For one thread at a time. */
 struct walk_context;
 int walk_context_new(const struct sys *sys, const struct features *features, struct walk_context **ret);
+/* MaxStall=: the longest that somebody shall wait for the lock of a process that is walked. 2 ms unless this was called. */
+void walk_context_set_max_stall(struct walk_context *c, usec_t max_stall);
 struct walk_context *walk_context_free(struct walk_context *c);
 DEFINE_CLEANUP(struct walk_context *, walk_context_free)
 

@@ -378,6 +378,49 @@ static void test_sparse_spread(void **state)
         assert_int_equal(s.swapped, 1);
 }
 
+static unsigned sleeps;
+
+static void count_sleep(const struct sys *sys, usec_t usec)
+{
+        assert_in_range(usec, 1, 1000);
+        sleeps++;
+}
+
+/* Walks 64 MiB, in calls that take 300 µs each: how many pauses there were. */
+static unsigned pauses(struct fake *f, usec_t max_stall)
+{
+        _cleanup_(walk_context_freep) struct walk_context *c = NULL;
+        _cleanup_(walk_closep) struct walk *w = NULL;
+        struct walk_chunk chunk;
+
+        assert_int_equal(walk_context_new(&f->sys, &f->features, &c), 0);
+        if (max_stall > 0)
+                walk_context_set_max_stall(c, max_stall);
+        assert_int_equal(walk_open(c, NULL, 9, 5, &w), 0);
+        sleeps = 0;
+        while (walk_next(w, &chunk) > 0)
+                ;
+        return sleeps;
+}
+
+static void test_pauses(void **state)
+{
+        struct fake *f = *state;
+        uint64_t entry = PRIVATE | 100;
+
+        one_mapping(f, "rw-p 00000000 00:00 0", 16384);
+        fake_pages(f, 9, BASE + 16383 * FAKE_PAGE, &entry, 1);
+        f->ops.sleep = count_sleep;
+        f->time_step = 300;
+        /* the check of walk_open(), then 8 windows: after every 4 of them, of 2 and of 7 */
+        assert_int_equal(pauses(f, 0), 2);
+        assert_int_equal(pauses(f, 1200), 4);
+        assert_int_equal(pauses(f, 4000), 1);
+        assert_int_equal(pauses(f, 20000), 0);
+        f->time_step = 1;
+        assert_int_equal(pauses(f, 0), 0);
+}
+
 static void test_no_rights(void **state)
 {
         struct fake *f = *state;
@@ -408,6 +451,7 @@ int main(void)
                         cmocka_unit_test_setup_teardown(test_identity, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_sparse, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_sparse_spread, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_pauses, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_no_rights, setup, teardown),
         };
 
