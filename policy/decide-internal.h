@@ -46,7 +46,8 @@ void governor_back_off(struct decision *d);
 void governor_forgive(struct decide_memory *m);
 void governor_nothing_came_back(struct decide_memory *m);
 bool governor_thrashing(const struct decide_memory *m);
-void governor_last_resort(struct decision *d); /* at the end, when the state is known */
+bool governor_hopeless(const struct decide_memory *m); /* it is said to be thrashing or unenforceable */
+void governor_last_resort(struct decision *d);         /* at the end, when the state is known */
 /* Names the largest obstacle of an act, with the way out. */
 void describe_obstacle(const struct act_result *a, char *buf, size_t size);
 

@@ -138,12 +138,24 @@ void consider_count(struct decision *d)
                 d->verdict->count = true;
 }
 
-/* A group whose count is long overdue is not known to be under its cap any more. */
+/* Counts that belong to bringing it down are no matter of the budget for looking at groups that are under their caps. */
+static bool is_being_enforced(const struct decision *d)
+{
+        const struct decide_memory *m = d->memory;
+
+        /* where the back-off is over, what is to be tried again begins with a count */
+        return d->facts->forced || m->state == STATE_ENFORCING || (governor_hopeless(m) && d->now >= m->retry_at);
+}
+
+/*
+ * A group whose count is long overdue is not known to be under its cap any more. That it cannot be brought there stays true until
+ * a count says otherwise.
+ */
 static void say_if_outdated(struct decision *d)
 {
         const struct group_sample *s = d->facts->sample;
 
-        if (!d->verdict->count && s->counted_at > 0 && d->now > s->counted_at &&
+        if (!d->verdict->count && !governor_hopeless(d->memory) && s->counted_at > 0 && d->now > s->counted_at &&
             d->now - s->counted_at > 2 * d->daemon->exact_interval)
                 enter_state(d, STATE_UNKNOWN, "not counted lately: CPUBudget= is used up by other groups");
 }
@@ -237,9 +249,8 @@ void decide(const struct policy_daemon *daemon, const struct decide_settings *se
                         enter_state(&d, STATE_UNKNOWN, "%u of its processes could not be read", facts->sample->unread);
                 else if (d.tried)
                         enter_state(&d, STATE_UNKNOWN, "it could not be counted");
-                else if ((memory->state == STATE_ENFORCING || facts->forced) &&
-                         facts->sample->quality != QUALITY_UNKNOWN)
-                        ret->count = true; /* whatever the budget says */
+                else if (is_being_enforced(&d) && facts->sample->quality != QUALITY_UNKNOWN)
+                        ret->count = true;
                 else {
                         consider_count(&d);
                         say_if_outdated(&d);

@@ -221,8 +221,7 @@ static void act(struct decision *d)
         if (!plan_choose(d, goal, &choice)) {
                 m->private_asked = true;
                 d->verdict->count = d->verdict->private_count = true;
-                if (m->state != STATE_THRASHING &&
-                    m->state != STATE_UNENFORCEABLE) /* which a retry may leave as it was */
+                if (!governor_hopeless(m)) /* which a retry may leave as it was */
                         enter_state(d, STATE_ENFORCING, "over its cap; finding out who else maps its shared pages");
                 return;
         }

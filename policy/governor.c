@@ -62,6 +62,11 @@ bool governor_thrashing(const struct decide_memory *m)
         return m->thrashing;
 }
 
+bool governor_hopeless(const struct decide_memory *m)
+{
+        return m->state_since > 0 && (m->state == STATE_UNENFORCEABLE || m->state == STATE_THRASHING);
+}
+
 void describe_obstacle(const struct act_result *a, char *buf, size_t size)
 {
         const struct {
@@ -253,7 +258,7 @@ void governor_last_resort(struct decision *d)
         const struct decide_settings *set = d->settings;
         struct decide_memory *m = d->memory;
         usec_t due;
-        bool hopeless = m->state == STATE_UNENFORCEABLE || m->state == STATE_THRASHING;
+        bool hopeless = governor_hopeless(m);
 
         if (hopeless && m->hopeless_since == 0)
                 m->hopeless_since = d->now;

@@ -349,6 +349,54 @@ static void thrashing_ends_with_a_real_stay_under_the_cap(void **state)
         assert_int_equal(w.memory.working_set, 0);
 }
 
+/* Bounds on both sides of the cap, a count that is out of date, and no CPU time for another one. */
+static void look_without_budget(struct world *w)
+{
+        w->budget = (struct decide_budget){.usec = -1e9, .refilled_at = w->now};
+        set_bounds(w, 0, 400 * MIB);
+        judge(w);
+}
+
+static void a_judgement_holds_where_no_count_is_affordable(void **state)
+{
+        struct group_pressure p;
+        struct world w;
+
+        pressure_init(&w, &p);
+        w.daemon.exact_interval = 2 * SECOND;
+        for (int i = 0; i < 2; i++)
+                act_and_return(&w, &p, 100 * MIB, 0, 0);
+        assert_state(&w, STATE_THRASHING);
+        w.now = w.memory.retry_at - SECOND;
+        assert_true(w.now - w.sample.counted_at > 2 * w.daemon.exact_interval);
+        look_without_budget(&w);
+        assert_state(&w, STATE_THRASHING);
+        assert_false(w.verdict.count);
+        /* trying again is no matter of the budget */
+        w.now = w.memory.retry_at;
+        look_without_budget(&w);
+        assert_state(&w, STATE_THRASHING);
+        assert_true(w.verdict.count);
+        set_count(&w, 300 * MIB);
+        judge(&w);
+        assert_true(w.verdict.act);
+}
+
+static void what_is_under_its_cap_is_not_known_for_ever(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 150 * MIB);
+        judge(&w);
+        assert_state(&w, STATE_OK);
+        w.now += 2 * w.daemon.exact_interval + SECOND;
+        look_without_budget(&w);
+        assert_state(&w, STATE_UNKNOWN);
+        assert_false(w.verdict.count);
+}
+
 /* -- LastResort= -- */
 
 static void hopeless_init(struct world *w)
@@ -449,6 +497,8 @@ int main(void)
                         cmocka_unit_test(a_back_off_forgets_once_what_did_not_help),
                         cmocka_unit_test(idleness_earns_one_early_retry),
                         cmocka_unit_test(thrashing_ends_with_a_real_stay_under_the_cap),
+                        cmocka_unit_test(a_judgement_holds_where_no_count_is_affordable),
+                        cmocka_unit_test(what_is_under_its_cap_is_not_known_for_ever),
                         cmocka_unit_test(the_last_resort_waits_its_time_and_for_a_fresh_count),
                         cmocka_unit_test(nobody_is_killed_without_need),
         };
