@@ -17,64 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench.h"
 #include "capd/base/sys.h"
 #include "capd/measure/count.h"
 #include "capd/measure/features.h"
 #include "capd/measure/worker.h"
-
-struct stopwatch {
-        struct timespec wall, cpu;
-};
-
-static double since(const struct timespec *from, clockid_t clock)
-{
-        struct timespec now;
-
-        clock_gettime(clock, &now);
-        return (double)(now.tv_sec - from->tv_sec) * 1e6 + (double)(now.tv_nsec - from->tv_nsec) / 1e3;
-}
-
-static void start(struct stopwatch *s)
-{
-        clock_gettime(CLOCK_MONOTONIC, &s->wall);
-        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &s->cpu);
-}
-
-static _Noreturn void die(const char *what, int error)
-{
-        fprintf(stderr, "bench-count: %s: %s\n", what, strerror(error));
-        exit(1);
-}
-
-static ssize_t slurp(pid_t pid, const char *name, char *buf, size_t size)
-{
-        char path[64];
-        ssize_t n;
-        int fd;
-
-        snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                die(path, errno);
-        n = read(fd, buf, size - 1);
-        if (n < 0)
-                die(path, errno);
-        (void)close(fd);
-        buf[n] = 0;
-        return n;
-}
-
-/* Field 22 of /proc/PID/stat; the name in field 2 may hold spaces and parentheses. */
-static uint64_t start_time(pid_t pid)
-{
-        char buf[1024], *p;
-
-        slurp(pid, "stat", buf, sizeof(buf));
-        p = strrchr(buf, ')');
-        for (int field = 2; p && field < 22; field++)
-                p = strchr(p + 1, ' ');
-        return p ? strtoull(p + 1, NULL, 10) : 0;
-}
 
 static uint64_t count_once(const struct sys *sys, const struct features *features, unsigned threads, const pid_t *pids,
                            size_t n, double *ret_wall, double *ret_cpu)
@@ -194,7 +141,7 @@ int main(int argc, char **argv)
                         uint64_t pss = rollup_once(pids, n, &rollup_wall, &rollup_cpu);
 
                         if (count_once(&sys, &features, 1, pids, n, &one_wall, &one_cpu) != resident)
-                                fprintf(stderr, "bench-count: one thread counts differently: has something changed?\n");
+                                fprintf(stderr, "one thread counts differently: has something changed?\n");
                         bare_once(pids, n, &bare_wall, &bare_cpu);
                         printf("{\"count\":%.0f,\"count_cpu\":%.0f,\"one\":%.0f,\"one_cpu\":%.0f,\"rollup\":%.0f,"
                                "\"rollup_cpu\":%.0f,"

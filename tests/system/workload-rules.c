@@ -341,6 +341,18 @@ static void rule_madv_free(int argc, char **argv)
         region_add(p, length, PAGE);
 }
 
+/* private MIB, in small pages */
+static void rule_private(int argc, char **argv)
+{
+        size_t length = (argc > 0 ? strtoul(argv[0], NULL, 10) : 64) * MIB;
+        unsigned char *p = map_anon(length);
+
+        (void)madvise(p, length, MADV_NOHUGEPAGE);
+        write_every(p, length, PAGE);
+        truth.anon = (int64_t)length;
+        region_add(p, length, PAGE);
+}
+
 static void rule_sparse(int argc, char **argv)
 {
         size_t length = 16UL << 40, stride = 32UL << 30;
@@ -352,6 +364,23 @@ static void rule_sparse(int argc, char **argv)
         write_every(p, length, stride);
         truth.anon = (int64_t)(length / stride * PAGE);
         region_add(p, length, stride);
+}
+
+/* 2 MiB of them, in 16 places far from each other. */
+static void rule_sparse_pieces(int argc, char **argv)
+{
+        size_t length = 16UL << 40, piece = 128 * 1024;
+        unsigned char *p =
+                        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        if (p == MAP_FAILED)
+                fail("mmap 16 TiB");
+        (void)madvise(p, length, MADV_NOHUGEPAGE);
+        for (size_t i = 0; i < 16; i++)
+                write_every(p + i * (length / 16) + 17 * MIB, piece, PAGE);
+        truth.anon = (int64_t)(16 * piece);
+        for (size_t i = 0; i < 16; i++)
+                region_add(p + i * (length / 16) + 17 * MIB, piece, PAGE);
 }
 
 /* Another 16 TiB that nobody may touch, with 2 MiB made usable in the middle. */
@@ -448,7 +477,9 @@ scenario_fn rule_find(const char *name)
                         {"hugetlb", rule_hugetlb},
                         {"mlock", rule_mlock},
                         {"madv-free", rule_madv_free},
+                        {"private", rule_private},
                         {"sparse", rule_sparse},
+                        {"sparse-pieces", rule_sparse_pieces},
                         {"reserved", rule_reserved},
                         {"packet-ring", rule_packet_ring},
                         {"device-memory", rule_device_memory},

@@ -179,6 +179,11 @@ void commands_serve(void)
                 if (strcmp(line, "touch") == 0) {
                         regions_touch();
                         say("{\"ok\":true}");
+                } else if (strcmp(line, "write") == 0) {
+                        for (size_t i = 0; i < n_regions; i++)
+                                for (size_t at = 0; at < regions[i].length; at += regions[i].stride)
+                                        regions[i].start[at]++;
+                        say("{\"ok\":true}");
                 } else if (strcmp(line, "pageout") == 0) {
                         for (size_t i = 0; i < n_regions; i++)
                                 if (madvise(regions[i].start, regions[i].length, MADV_PAGEOUT) < 0)
