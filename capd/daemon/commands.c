@@ -110,9 +110,8 @@ static void command_enforce(struct engine *e, const struct wire_command *c)
                              e->paused ? "" : " ", e->paused ? "" : g->name);
         else if (g->settings.dry_run)
                 engine_reply(e, c->serial, -EINVAL, NULL, 0, "capd runs with --dry-run and never acts");
-        else if (g->settings.action != ACTION_PAGEOUT)
-                engine_reply(e, c->serial, -EINVAL, NULL, 0, "its Action= is %s, not pageout",
-                             action_to_string(g->settings.action));
+        else if (g->settings.action == ACTION_OBSERVE)
+                engine_reply(e, c->serial, -EINVAL, NULL, 0, "it is only observed (Action=observe)");
         else if (!e->features.process_madvise)
                 engine_reply(e, c->serial, -EPERM, NULL, 0, "%s", e->features.why_process_madvise);
         else {

@@ -276,12 +276,15 @@ def test_enforce_now(t):
     """capctl enforce acts whatever back-off says, and is refused where nothing is to be done."""
     t.swapfile(512)
     exe, p = idle_member(t, 200)
-    d = t.daemon(config(exe, "100M"))
+    others = "".join(f"[Group {action}]\nUid=60000\nCap=1G\nAction={action}\n" for action in ("move", "observe"))
+    d = t.daemon(config(exe, "100M") + others)
     t.wait(lambda: held([p]) <= 100 * MIB, "the group to come under its cap")
     p.ask("touch")
     d.ctl("enforce", "g")
     t.wait(lambda: held([p]) <= 100 * MIB, "the group to come under its cap again")
     d.ctl("enforce", "no-such-group", check=1)
+    d.ctl("enforce", "move", check=0)
+    t.check("observe" in d.ctl("enforce", "observe", check=1).stderr, "why an observed group is left alone")
 
 
 def test_number_reused_by_another_process(t):
