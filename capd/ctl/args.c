@@ -27,7 +27,7 @@ const struct option_text option_texts[] = {
                 {"cmdline", "GLOB", "measure: by command line", 0, VERB_MEASURE},
                 {"cgroup", "GLOB", "measure: by path of the cgroup", 0, VERB_MEASURE},
                 {"unit", "GLOB", "measure: by systemd unit", 0, VERB_MEASURE},
-                {"container", "GLOB", "measure: by id of the container", 0, VERB_MEASURE},
+                {"container", "GLOB", "measure: by id or name of the container", 0, VERB_MEASURE},
                 {"pidfile", "FILE", "measure: the process named in a file", 0, VERB_MEASURE},
                 {"pidns", "NUMBER", "measure: by PID namespace", 0, VERB_MEASURE},
                 {"private", NULL, "measure: also count what only they map (slower)", 0, VERB_MEASURE},
