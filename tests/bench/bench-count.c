@@ -5,6 +5,7 @@
  *     bench-count count N PID…   N times in turn: libmeasure's exact count of the group, with all processors and with one thread,
  *                                a loop that opens and reads smaps_rollup of each process, and one that reads pagemap of each
  *     bench-count one N PID…     N times the count with one thread, and nothing else
+ *     bench-count old N PID…     the same as on Linux before 6.7: without PAGEMAP_SCAN
  *     bench-count statm N PID…   N times: open, read and close statm of each process
  *
  * Prints one line of JSON a repetition, times in microseconds of wall clock and of CPU.
@@ -120,7 +121,7 @@ int main(int argc, char **argv)
         int r;
 
         if (argc < 4) {
-                fprintf(stderr, "usage: bench-count count|one|statm REPETITIONS PID…\n");
+                fprintf(stderr, "usage: bench-count count|one|old|statm REPETITIONS PID…\n");
                 return 2;
         }
         n = (size_t)argc - 3;
@@ -135,6 +136,8 @@ int main(int argc, char **argv)
         r = features_probe(&sys, 65534, 65534, &features);
         if (r < 0)
                 die("features_probe", -r);
+        if (strcmp(argv[1], "old") == 0)
+                features.pagemap_scan = false;
         for (int i = 0; i < atoi(argv[2]); i++) {
                 if (strcmp(argv[1], "count") == 0) {
                         uint64_t resident = count_once(&sys, &features, worker_useful_threads(), pids, n, &wall, &cpu);
@@ -148,7 +151,7 @@ int main(int argc, char **argv)
                                "\"bare\":%.0f,\"bare_cpu\":%.0f,\"resident\":%llu,\"pss\":%llu}\n",
                                wall, cpu, one_wall, one_cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu,
                                (unsigned long long)resident, (unsigned long long)pss);
-                } else if (strcmp(argv[1], "one") == 0) {
+                } else if (strcmp(argv[1], "statm") != 0) {
                         uint64_t resident = count_once(&sys, &features, 1, pids, n, &wall, &cpu);
 
                         printf("{\"one\":%.0f,\"one_cpu\":%.0f,\"resident\":%llu}\n", wall, cpu,

@@ -172,6 +172,11 @@ def test_madv_free(t):
     count_rule(t, "madv-free")
 
 
+def test_sparse_16_tib_in_pieces(t):
+    """2 MiB in 16 places of one reserved mapping, found on kernels without PAGEMAP_SCAN too."""
+    count_rule(t, "sparse-pieces")
+
+
 def test_sparse_16_tib(t):
     """2 MiB scattered over 16 TiB. The guard is far above what a walk without the holes takes, and far below one with."""
     t.need(harness.kernel() >= (6, 7) or harness.SLOW == 1,

@@ -377,10 +377,10 @@ static void rule_sparse_pieces(int argc, char **argv)
                 fail("mmap 16 TiB");
         (void)madvise(p, length, MADV_NOHUGEPAGE);
         for (size_t i = 0; i < 16; i++)
-                write_every(p + i * (length / 16) + 17 * MIB, piece, PAGE);
+                write_every(p + i * (length / 16), piece, PAGE);
         truth.anon = (int64_t)(16 * piece);
         for (size_t i = 0; i < 16; i++)
-                region_add(p + i * (length / 16) + 17 * MIB, piece, PAGE);
+                region_add(p + i * (length / 16), piece, PAGE);
 }
 
 /* Another 16 TiB that nobody may touch, with 2 MiB made usable in the middle. */
