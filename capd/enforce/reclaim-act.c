@@ -19,6 +19,8 @@
 /* How long a write should take: long enough that looking around before and after it costs little, short enough for the guard. */
 #define AIM_LOW_USEC  (20 * USEC_PER_MSEC)
 #define AIM_HIGH_USEC (80 * USEC_PER_MSEC)
+/* Less room for swap than this is as good as none: an act would take all of the page cache for it. */
+#define LEAST_SWAP_ROOM (1 * MIB)
 /* Generations that may come in the time of an act. */
 #define MAX_DESCENT 4U
 /* A cgroup is left alone after so many writes in a row that fell short, or after one that took so long to do so. */
@@ -202,13 +204,19 @@ static uint64_t fallen(const struct reclaim *r)
 
 /* -- one write -- */
 
-static void learn(struct reclaim *r, uint64_t amount, usec_t took)
+static void learn(uint64_t *step, uint64_t amount, usec_t took)
 {
         if (took > AIM_HIGH_USEC)
-                r->step = MIN(r->step, (uint64_t)((double)amount * (double)AIM_HIGH_USEC / (double)took));
-        else if (took < AIM_LOW_USEC && amount >= r->step)
-                r->step = MIN(r->step * 2, (uint64_t)LIMIT_RECLAIM_WRITE_BYTES);
-        r->step = MAX(r->step, (uint64_t)LEAST_STEP);
+                *step = MIN(*step, (uint64_t)((double)amount * (double)AIM_HIGH_USEC / (double)took));
+        else if (took < AIM_LOW_USEC && amount >= *step)
+                *step = MIN(*step * 2, (uint64_t)LIMIT_RECLAIM_WRITE_BYTES);
+        *step = MAX(*step, (uint64_t)LEAST_STEP);
+}
+
+/* The kernel takes unmapped cache first, mostly. */
+static uint64_t *step_of(struct reclaim *r, const struct reclaim_cgroup *g)
+{
+        return !r->anon_only && cgroup_unmapped_cache(&g->last) >= 2 * r->cache_step ? &r->cache_step : &r->step;
 }
 
 /* Leaves a cgroup alone for the rest of the act. */
@@ -281,7 +289,7 @@ static int act_on(struct reclaim *r, struct guard *guard, const struct cgroup2 *
         struct reclaim_cgroup *g = &r->cgroups[i];
         _cleanup_close_ int fd = owned_cgroup_open(c, &r->owned.items[i]);
         unsigned budget = LIMIT_CGROUP_VISITS;
-        uint64_t amount = MAX(MIN(r->step, fall(r->goal, fallen(r))), (uint64_t)LEAST_STEP);
+        uint64_t *step = step_of(r, g), amount = MAX(MIN(*step, fall(r->goal, fallen(r))), (uint64_t)LEAST_STEP);
         pid_t stranger = -1;
         usec_t took;
         int q, result;
@@ -301,7 +309,7 @@ static int act_on(struct reclaim *r, struct guard *guard, const struct cgroup2 *
                 return result;
         judge_write(r, g, result, took);
         if (result == 0 || took > AIM_HIGH_USEC)
-                learn(r, amount, took);
+                learn(step, amount, took);
         q = take_reading(r, g, c, fd);
         if (q < 0)
                 give_up(r, g, q == -ENOENT ? RECLAIM_GONE : RECLAIM_FAILED, q == -ENOENT ? 0 : q);
@@ -313,9 +321,11 @@ static int act_on(struct reclaim *r, struct guard *guard, const struct cgroup2 *
 /* -- the act -- */
 
 /* What a write can bring down at all. Without swap anonymous memory is not even looked at (can_reclaim_anon_pages() in mm/vmscan.c). */
-static uint64_t within_reach(const struct reclaim *r, const struct cgroup_memory *m)
+static uint64_t within_reach(const struct reclaim *r, const struct reclaim_cgroup *g, const struct cgroup_memory *m)
 {
-        return r->anon_only ? m->anon : r->swap ? reclaim_mapped(m) : m->file_mapped;
+        uint64_t files = r->anon_only ? 0 : m->file_mapped;
+
+        return g->swap ? m->anon + files : files;
 }
 
 /* Each gets bytes in proportion to what is mapped in it; one in which nothing can be brought down would only cost cache. */
@@ -328,9 +338,9 @@ static size_t choose(const struct reclaim *r)
                 const struct reclaim_cgroup *g = &r->cgroups[i];
                 double weight;
 
-                if (g->done || within_reach(r, &g->last) == 0)
+                if (g->done || within_reach(r, g, &g->last) == 0)
                         continue;
-                weight = (double)within_reach(r, &g->first) / (double)(g->attempted + r->step);
+                weight = (double)within_reach(r, g, &g->first) / (double)(g->attempted + r->step);
                 if (best == NO_CGROUP || weight > most) {
                         best = i;
                         most = weight;
@@ -362,7 +372,10 @@ static void begin(struct reclaim *r, const struct cgroup2 *c)
         for (size_t i = 0; i < r->owned.n; i++) {
                 _cleanup_close_ int fd = owned_cgroup_open(c, &r->owned.items[i]);
                 int q = fd < 0 ? fd : take_reading(r, &r->cgroups[i], c, fd);
+                uint64_t room = SIZE_UNKNOWN;
 
+                r->cgroups[i].swap = r->swap && (cgroup_swap_room(c, r->owned.items[i].path, &room) < 0 ||
+                                                 room >= LEAST_SWAP_ROOM);
                 if (q < 0)
                         give_up(r, &r->cgroups[i], q == -ENOENT ? RECLAIM_GONE : RECLAIM_FAILED, q == -ENOENT ? 0 : q);
         }
@@ -382,12 +395,12 @@ static void finish(struct reclaim *r, const struct cgroup2 *c)
                         continue;
                 before += g->first.current;
                 after += m.current;
-                anon += m.anon;
+                anon += g->swap ? 0 : m.anon; /* which had nowhere to go */
         }
         r->result.freed = fall(before, after);
         rest = fall(r->goal, r->result.unmapped);
         if (r->report.end == RECLAIM_SHORT) {
-                r->result.left_no_swap = r->swap ? 0 : MIN(rest, anon);
+                r->result.left_no_swap = MIN(rest, anon);
                 r->result.left_busy = rest - r->result.left_no_swap;
         }
         r->result.ended = r->sys->ops->now(r->sys);

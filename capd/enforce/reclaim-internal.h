@@ -10,6 +10,7 @@
 struct reclaim_cgroup {
         struct cgroup_memory first, last; /* readings */
         bool read;                        /* there is a first one */
+        bool swap;                        /* its anonymous memory can go somewhere */
         bool done;                        /* not written to again in this act */
         uint64_t attempted;
         uint64_t unseen;   /* bytes written for since a reading showed any change */
@@ -33,7 +34,9 @@ struct reclaim {
         struct known_member *members;   /* in the order of pid */
         size_t n_members;
         bool defined_by_cgroup, accept_children, anon_only, swap;
-        uint64_t goal, max_cache, step;
+        uint64_t goal, max_cache;
+        uint64_t step;       /* of a write that takes what is mapped */
+        uint64_t cache_step; /* of one that finds cache enough: that goes much faster, and says nothing of the rest */
         usec_t max_time, deadline;
         bool started, finished;
         size_t current; /* that a guarded call may be about, or NO_CGROUP */

@@ -68,6 +68,7 @@ int reclaim_new(const struct sys *sys, const struct reclaim_request *request, st
                         .goal = request->goal,
                         .max_cache = request->max_cache,
                         .step = MIN(request->step > 0 ? request->step : FIRST_STEP, LIMIT_RECLAIM_WRITE_BYTES),
+                        .cache_step = FIRST_STEP,
                         .max_time = MIN(request->max_time, LIMIT_ACT_USEC),
                         .current = NO_CGROUP,
                         .report = {.stranger = -1},

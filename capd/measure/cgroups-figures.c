@@ -141,6 +141,46 @@ int cgroup_memory_read(const struct cgroup2 *c, int fd, bool stat_only, struct c
         return 0;
 }
 
+/* One level of it. 0 or a negative errno. */
+static int swap_room_at(const struct cgroup2 *c, int fd, uint64_t *ret)
+{
+        uint64_t limit = 0, used = 0;
+        int r = read_number(c, fd, "memory.swap.max", &limit);
+
+        if (r == -EBADMSG || r == -ENOENT) { /* "max", or no controller here */
+                *ret = SIZE_UNKNOWN;
+                return 0;
+        }
+        if (r >= 0)
+                r = read_number(c, fd, "memory.swap.current", &used);
+        if (r < 0)
+                return r;
+        *ret = limit > used ? limit - used : 0;
+        return 0;
+}
+
+int cgroup_swap_room(const struct cgroup2 *c, const char *path, uint64_t *ret)
+{
+        char above[LIMIT_CGROUP_BYTES];
+        uint64_t least = SIZE_UNKNOWN;
+
+        if (!cgroup2_is_path(path))
+                return -EINVAL;
+        strcpy(above, path);
+        while (above[0] != '\0') {
+                _cleanup_close_ int fd = cgroup2_open_cgroup(c, above);
+                uint64_t room;
+                int r = fd < 0 ? fd : swap_room_at(c, fd, &room);
+
+                if (r < 0)
+                        return r;
+                least = MIN(least, room);
+                *strrchr(above, '/') = '\0';
+        }
+        *ret = least;
+        return 0;
+}
+
 uint64_t cgroup_unmapped_cache(const struct cgroup_memory *m)
 {
         uint64_t other = MAX(m->shmem, m->file_mapped);

@@ -89,7 +89,7 @@
 #define LIMIT_MADVISE_VECTORS 1024U
 /* One write to memory.reclaim. It cannot be interrupted, and the thread is given up after LIMIT_SCAN_CALL_USEC: so little that
  * even a slow swap device takes it in a fraction of that. */
-#define LIMIT_RECLAIM_WRITE_BYTES (8ULL * 1024 * 1024)
+#define LIMIT_RECLAIM_WRITE_BYTES (4ULL * 1024 * 1024)
 /* Frames shared inside a group that are acted on in one act: 16 GiB, and 16 MiB of memory to know their mappings. */
 #define LIMIT_INSIDE_FRAMES (4U * 1024 * 1024)
 /* In so many pieces: 1 GiB even if no two of them are neighbours, and 4 MiB to hold them. */

@@ -110,6 +110,12 @@ int cgroup_memory_read(const struct cgroup2 *c, int fd, bool stat_only, struct c
  */
 uint64_t cgroup_unmapped_cache(const struct cgroup_memory *m);
 
+/*
+ * How much more the tasks of a cgroup may swap out, by memory.swap.max of it and of all above: bytes, SIZE_UNKNOWN without limit. 0, or a negative
+ * errno. What swap the host has left is another question.
+ */
+int cgroup_swap_room(const struct cgroup2 *c, const char *path, uint64_t *ret);
+
 /* Opens one that was found. Descriptor; -ENOENT it was removed, another of its name or not; or another negative errno. */
 int owned_cgroup_open(const struct cgroup2 *c, const struct owned_cgroup *o);
 

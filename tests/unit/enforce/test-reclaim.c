@@ -307,6 +307,22 @@ static void test_no_swap(void **state)
         assert_true(a->writes < 30);
         assert_int_equal(r.error, 0);
 
+        /* swap that the cgroup, or one above it, may not use is none */
+        k.swap = 1000 * MIB;
+        for (unsigned i = 0; i < 3; i++) {
+                static const char *const limits[] = {"0\n", "2097152\n", "max\n"};
+                bool more = i == 2;
+
+                file("/a", "memory.swap.max", limits[i]);
+                file("/a", "memory.swap.current", "2000000\n");
+                a->writes = 0;
+                r = act(10 * MIB, NULL, &report);
+                assert_int_equal(report.end, more ? RECLAIM_GOAL : RECLAIM_SHORT);
+                assert_int_equal(r.left_no_swap, more ? 0 : 10 * MIB);
+                assert_int_equal(a->writes > 0, more);
+        }
+        k.swap = 0;
+
         /* nothing but anonymous memory: the cache is left, too */
         a->cache = 50 * MIB;
         show(a);

@@ -368,6 +368,36 @@ static void test_figures(void **state)
         owned_cgroups_done(&owned);
 }
 
+/* The tightest limit of a cgroup and all above it. */
+static void test_swap_room(void **state)
+{
+        struct host *h = *state;
+        uint64_t room = 0;
+
+        cgroup(h, "/a", "");
+        cgroup(h, "/a/b", "");
+        assert_int_equal(cgroup_swap_room(&h->c, "/a/b", &room), 0);
+        assert_true(room == SIZE_UNKNOWN);
+        fake_write(&h->fake, ROOT "/a/b/memory.swap.max", "max\n");
+        fake_write(&h->fake, ROOT "/a/b/memory.swap.current", "50\n");
+        fake_write(&h->fake, ROOT "/a/memory.swap.max", "70\n");
+        fake_write(&h->fake, ROOT "/a/memory.swap.current", "50\n");
+        assert_int_equal(cgroup_swap_room(&h->c, "/a/b", &room), 0);
+        assert_int_equal(room, 20);
+        fake_write(&h->fake, ROOT "/a/b/memory.swap.max", "60\n");
+        assert_int_equal(cgroup_swap_room(&h->c, "/a/b", &room), 0);
+        assert_int_equal(room, 10);
+        fake_write(&h->fake, ROOT "/a/memory.swap.max", "0\n");
+        assert_int_equal(cgroup_swap_room(&h->c, "/a/b", &room), 0);
+        assert_int_equal(room, 0);
+        room = 7;
+        assert_int_equal(cgroup_swap_room(&h->c, "/a/gone", &room), -ENOENT);
+        assert_int_equal(cgroup_swap_room(&h->c, "/", &room), -EINVAL);
+        fake_remove(&h->fake, ROOT "/a/memory.swap.current");
+        assert_int_equal(cgroup_swap_room(&h->c, "/a/b", &room), -ENOENT);
+        assert_int_equal(room, 7);
+}
+
 static void test_pressure_text(void **state)
 {
         static const char *const bad[] = {"",
@@ -486,6 +516,7 @@ int main(void)
                         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_figures, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_swap_room, setup, teardown),
                         cmocka_unit_test(test_pressure_text),
                         cmocka_unit_test_setup_teardown(test_pressure, setup, teardown),
         };
