@@ -18,6 +18,8 @@ static char *explained(const struct wire_detail *d)
 
         explain_cgroups(f, d);
         fclose(f);
+        if (!text)
+                abort();
         return text;
 }
 
