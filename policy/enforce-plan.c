@@ -111,8 +111,12 @@ static void describe_failure(const struct decision *d, char *buf, size_t size)
 
         snprintf(buf, size, "%s", "it could not be brought down");
         if (d->facts->sample->quality != QUALITY_UNKNOWN) {
+                const struct group_sample *s = d->facts->sample;
+                /* then it matters less what the act met than why there is no better means */
+                bool mostly_shared = less(s->resident, s->exclusive) > s->exclusive;
+
                 decide_strategy(d->facts, d->verdict->swap, 0, m->last_goal, &choice);
-                if (choice.strategy != STRATEGY_NONE && m->choice.strategy > STRATEGY_MADVISE)
+                if (choice.strategy != STRATEGY_NONE && (m->choice.strategy > STRATEGY_MADVISE || mostly_shared))
                         decide_strategy(d->facts, d->verdict->swap, m->useless, m->last_goal, &choice);
                 if (choice.strategy == STRATEGY_NONE) {
                         snprintf(buf, size, "%s", choice.reason);

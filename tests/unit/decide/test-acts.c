@@ -114,6 +114,33 @@ static void acts_that_do_not_help_are_spaced_out(void **state)
         assert_int_equal(w.memory.failures, 0);
 }
 
+/* What process_madvise reaches of a fork family is in use; that the rest has no means is what an administrator can change. */
+static void what_is_shared_names_the_means_it_lacks(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 300 * MIB);
+        w.sample.exclusive = w.sample.exclusive_anon = 20 * MIB;
+        judge(&w);
+        assert_true(w.verdict.act);
+        assert_int_equal(w.verdict.choice.strategy, STRATEGY_MADVISE);
+        w.now += 3 * USEC_PER_SEC;
+        w.act = (struct act_result){.started = w.now - 1000, .ended = w.now, .attempted = 20 * MIB};
+        w.act.left_shared = 280 * MIB;
+        w.facts.last_act = &w.act;
+        w.facts.resident_before = w.facts.resident_after = 300 * MIB;
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 300 * MIB);
+        w.sample.exclusive = w.sample.exclusive_anon = 20 * MIB;
+        judge(&w);
+        assert_state(&w, STATE_UNENFORCEABLE);
+        assert_non_null(strstr(w.memory.reason, "280M of it is mapped by more than one process"));
+        assert_non_null(strstr(w.memory.reason, "DAMON: none here"));
+        assert_non_null(strstr(w.memory.reason, "memory.reclaim: none here"));
+}
+
 static void an_act_is_judged_once(void **state)
 {
         struct world w;
@@ -312,6 +339,7 @@ int main(void)
                         cmocka_unit_test(a_count_that_failed_does_not_end_it),
                         cmocka_unit_test(what_comes_back_is_not_chased),
                         cmocka_unit_test(acts_that_do_not_help_are_spaced_out),
+                        cmocka_unit_test(what_is_shared_names_the_means_it_lacks),
                         cmocka_unit_test(an_act_is_judged_once),
                         cmocka_unit_test(work_that_comes_back_is_thrashing),
                         cmocka_unit_test(swap_that_appears_is_used_at_once),
