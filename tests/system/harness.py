@@ -119,6 +119,11 @@ def swaps():
     return [line.split()[0] for line in read("/proc/swaps").splitlines()[1:]]
 
 
+def damon_is_free():
+    """The kernel can page out by frame, and nobody uses it yet: whoever begins looks at this file first."""
+    return read("/sys/kernel/mm/damon/admin/kdamonds/nr_kdamonds", "").strip() == "0"
+
+
 def frame_flags(pid, address):
     """Flags of the page frame behind an address, as in linux/kernel-page-flags.h; None if nothing is present there."""
     with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as f:
