@@ -21,6 +21,8 @@
 #define AIM_HIGH_USEC (80 * USEC_PER_MSEC)
 /* Less room for swap than this is as good as none: an act would take all of the page cache for it. */
 #define LEAST_SWAP_ROOM (1 * MIB)
+/* An act that brings down less than this part of its goal is no help, which is also how policy/governor.c judges it. */
+#define LEAST_HELP 0.1
 /* Generations that may come in the time of an act. */
 #define MAX_DESCENT 4U
 /* A cgroup is left alone after so many writes in a row that fell short, or after one that took so long to do so. */
@@ -328,9 +330,29 @@ static uint64_t within_reach(const struct reclaim *r, const struct reclaim_cgrou
         return g->swap ? m->anon + files : files;
 }
 
-/* Each gets bytes in proportion to what is mapped in it; one in which nothing can be brought down would only cost cache. */
+/* Whether all that is in reach would still be no help: some code, say, of programs whose memory cannot be swapped out. */
+static bool is_hopeless(const struct reclaim *r)
+{
+        uint64_t possible = fallen(r);
+
+        for (size_t i = 0; i < r->owned.n; i++)
+                if (!r->cgroups[i].done)
+                        possible += within_reach(r, &r->cgroups[i], &r->cgroups[i].last);
+        return (double)possible < LEAST_HELP * (double)r->goal;
+}
+
+/* One in which nothing can be brought down would only cost cache; so would, nearly, one in which it is next to nothing. */
+static bool is_in_vain(const struct reclaim *r, const struct reclaim_cgroup *g, bool hopeless)
+{
+        uint64_t reach = within_reach(r, g, &g->last);
+
+        return reach == 0 || (hopeless && !r->anon_only && cgroup_unmapped_cache(&g->last) > reach);
+}
+
+/* Each gets bytes in proportion to what is mapped in it. */
 static size_t choose(const struct reclaim *r)
 {
+        bool hopeless = is_hopeless(r);
         size_t best = NO_CGROUP;
         double most = 0;
 
@@ -338,7 +360,7 @@ static size_t choose(const struct reclaim *r)
                 const struct reclaim_cgroup *g = &r->cgroups[i];
                 double weight;
 
-                if (g->done || within_reach(r, g, &g->last) == 0)
+                if (g->done || is_in_vain(r, g, hopeless))
                         continue;
                 weight = (double)within_reach(r, g, &g->first) / (double)(g->attempted + r->step);
                 if (best == NO_CGROUP || weight > most) {

@@ -179,6 +179,33 @@ static void test_no_swap(void **state)
         assert_int_equal(r.attempted, 0);
 }
 
+/* What brings down less than a tenth of the goal is no help, and not worth more page cache than it brings. */
+static void test_in_vain(void **state)
+{
+        static const struct {
+                uint64_t goal, cache;
+                bool done;
+        } cases[] = {{40, 50, false}, {40, 1, true}, {10, 50, true}};
+        struct model *a = group("/a", "1\n2\n", 200, 0, 0);
+
+        k.swap = 0;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct reclaim_report report;
+                struct act_result r;
+
+                a->mapped = 2 * MIB;
+                a->cache = cases[i].cache * MIB;
+                a->writes = 0;
+                show(a);
+                r = act(cases[i].goal * MIB, &(struct reclaim_request){.max_cache = SIZE_UNKNOWN}, &report);
+                assert_int_equal(report.end, RECLAIM_SHORT);
+                assert_int_equal(r.unmapped, cases[i].done ? 2 * MIB : 0);
+                assert_int_equal(r.cache_taken, cases[i].done ? cases[i].cache * MIB : 0);
+                assert_int_equal(a->writes > 0, cases[i].done);
+                assert_int_equal(r.left_no_swap, cases[i].goal * MIB - r.unmapped);
+        }
+}
+
 static void test_short(void **state)
 {
         struct model *a = group("/a", "1\n2\n", 200, 0, 0);
@@ -540,6 +567,7 @@ int main(void)
                         cmocka_unit_test_setup_teardown(test_anon_only, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_max_cache, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_no_swap, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_in_vain, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_short, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_shmem, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_share, setup, teardown),
