@@ -143,8 +143,9 @@ static void judge_ranges(struct decision *d, const struct act_result *a)
         if (!swap_shrank && m->last_unmapped > 0 &&
             (double)a->refaulted > CAME_BACK_FRACTION * (double)m->last_unmapped)
                 note_return(d, d->facts->resident_before);
-        else
+        else if (m->last_unmapped > 0 && (double)m->last_unmapped >= HELPED_FRACTION * (double)m->last_goal)
                 governor_nothing_came_back(m);
+        /* else there was next to nothing that could have come back, as where another means was tried between: no news */
 }
 
 /* Whether the act did what it was made for. */

@@ -274,6 +274,42 @@ static void little_that_comes_back_is_not_the_working_set(void **state)
         }
 }
 
+/* In a cgroup of its own there is another means each time, which does nothing, or next to nothing. */
+static void what_another_means_cannot_do_is_no_news(void **state)
+{
+        struct group_cgroups cgroups = {.at = 1, .owned = 1, .anon = 300 * MIB, .file_mapped = 0, .shmem = 0};
+        struct group_pressure p;
+        struct world w;
+        unsigned acts = 0;
+        usec_t waited = 0;
+
+        pressure_init(&w, &p);
+        w.means.no_reclaim = NULL;
+        w.facts.cgroups = &cgroups;
+        while (w.memory.state != STATE_THRASHING) {
+                bool madvise = w.verdict.choice.strategy == STRATEGY_MADVISE;
+                uint64_t gone = madvise ? 15 * MIB : acts % 2 * MIB;
+
+                if (w.verdict.act) {
+                        acts++;
+                        after_act(&w, 300 * MIB, madvise ? 290 * MIB : 300 * MIB, gone, 0);
+                        w.now += 6 * SECOND;
+                        p.refaults += madvise ? gone : 0;
+                } else {
+                        assert_state(&w, STATE_UNENFORCEABLE);
+                        assert_true(w.memory.retry_at - w.now > waited);
+                        waited = w.memory.retry_at - w.now;
+                        w.now = w.memory.retry_at;
+                }
+                p.at = w.now;
+                set_bounds(&w, 0, 400 * MIB);
+                set_count(&w, 300 * MIB);
+                judge(&w);
+                assert_true(acts < 10);
+        }
+        assert_true(acts >= 4);
+}
+
 static void a_back_off_forgets_once_what_did_not_help(void **state)
 {
         struct world w;
@@ -494,6 +530,7 @@ int main(void)
                         cmocka_unit_test(growth_is_not_thrashing),
                         cmocka_unit_test(little_that_comes_back_leads_to_another_means),
                         cmocka_unit_test(little_that_comes_back_is_not_the_working_set),
+                        cmocka_unit_test(what_another_means_cannot_do_is_no_news),
                         cmocka_unit_test(a_back_off_forgets_once_what_did_not_help),
                         cmocka_unit_test(idleness_earns_one_early_retry),
                         cmocka_unit_test(thrashing_ends_with_a_real_stay_under_the_cap),
