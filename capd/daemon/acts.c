@@ -4,10 +4,7 @@
 #include <string.h>
 
 #include "capd/base/log.h"
-#include "capd/base/size.h"
-#include "capd/base/text.h"
 #include "capd/enforce/damon.h"
-#include "capd/enforce/kill.h"
 #include "capd/enforce/reclaim.h"
 #include "engine.h"
 
@@ -125,11 +122,7 @@ static const struct job_ops act_job_ops = {
                 .done = act_job_done,
 };
 
-/*
- * Makes sure who the members are. One may have executed another program or changed its user since its attributes were read, up to
- * ScanInterval= ago, and be protected now or be none of the group's business: so they are read again before they are acted on.
- */
-static int reread_members(struct engine *e, const struct group *g, usec_t now)
+int engine_reread_members(struct engine *e, const struct group *g, usec_t now)
 {
         bool changed = false;
 
@@ -158,7 +151,7 @@ static struct pageout_target *make_targets(struct engine *e, const struct group 
         struct pageout_target *targets;
         size_t n = 0;
 
-        if (reread_members(e, g, now) < 0)
+        if (engine_reread_members(e, g, now) < 0)
                 return NULL;
         targets = calloc(g->n_members + 1, sizeof(*targets));
 
@@ -274,50 +267,4 @@ int engine_act(struct engine *e, struct group *g, const struct decide_verdict *v
         g->busy = true;
         engine_submit(e, &a->job);
         return 0;
-}
-
-/* -- the last resort -- */
-
-/* Of those that may be acted on: whose end gives most back, as far as the cheap figures tell. */
-static struct process *largest_member(struct engine *e, const struct group *g)
-{
-        struct process *largest = NULL;
-
-        for (size_t i = 0; i < g->n_members; i++) {
-                struct process *p = g->members[i];
-                const struct membership *m = p->userdata;
-
-                if (p->vm == 0 || p->rss == SIZE_UNKNOWN || p->needs_cmdline || m->protected_process)
-                        continue;
-                if (!largest || p->rss > largest->rss)
-                        largest = p;
-        }
-        return largest;
-}
-
-void engine_kill(struct engine *e, struct group *g)
-{
-        char name[LIMIT_COMM_BYTES * 4] = "", resident[SIZE_TEXT_MAX], cap[SIZE_TEXT_MAX];
-        struct process *p = NULL;
-        int r;
-
-        /* who executed another program since it was matched is not killed for what it was */
-        r = reread_members(e, g, e->sys.ops->now(&e->sys));
-        if (r >= 0)
-                p = largest_member(e, g);
-        if (!p) {
-                log_warning("Group %s: LastResort=kill, but none of its processes may be killed", g->name);
-                return;
-        }
-        if (p->facts.comm)
-                text_escape(name, sizeof(name), p->facts.comm, strlen(p->facts.comm));
-        log_error("Group %s: LastResort=kill: killing process %d (%s), %s of the %s resident; the cap is %s and %s",
-                  g->name, (int)p->facts.pid, name, format_size(resident, p->rss),
-                  format_size((char[SIZE_TEXT_MAX]){}, g->sample.resident), format_size(cap, g->settings.cap),
-                  g->memory.reason);
-        r = kill_process(&e->sys, p->facts.pid, p->facts.start_time);
-        if (r >= 0)
-                g->kills++;
-        else if (r != -ESRCH)
-                log_error("Group %s: cannot kill process %d: %s", g->name, (int)p->facts.pid, strerror(-r));
 }

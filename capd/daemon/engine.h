@@ -214,7 +214,14 @@ void count_take_result(const struct count *count, uint32_t group, uint32_t left_
 
 /* acts.c */
 int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict);
-void engine_kill(struct engine *e, struct group *g); /* LastResort=kill: the largest of its members */
+/*
+ * Makes sure who the members are. One may have executed another program or changed its user since its attributes were read, up to
+ * ScanInterval= ago, and be protected now or be none of the group's business: so they are read again before they are acted on. 0 or a negative errno.
+ */
+int engine_reread_members(struct engine *e, const struct group *g, usec_t now);
+
+/* last-resort.c */
+void engine_kill(struct engine *e, struct group *g); /* its largest member, now */
 
 /* surroundings.c */
 void surroundings_open(struct engine *e); /* at the start: the hierarchy, and what the host offers */
@@ -223,6 +230,8 @@ unsigned surroundings_facts(const struct engine *e, const struct policy *policy)
 void surroundings_look_host(struct engine *e); /* at every tick */
 void surroundings_look_cgroups(struct engine *e, struct group *g);
 int surroundings_look(struct engine *e, struct group *g); /* the group's cgroups and pressure; 0 or -ENOMEM */
+/* Whether a process belongs to the group and is not protected; a child of a member that capd has not seen yet does. */
+bool surroundings_is_member(const struct engine *e, const struct group *g, pid_t pid);
 /* For so long none of its processes has used the CPU. */
 usec_t surroundings_idle_for(const struct group *g, usec_t now);
 /* e->means as they apply to the group. */

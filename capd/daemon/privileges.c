@@ -23,7 +23,7 @@ const struct privilege privileges[] = {
                 {"cap_dac_read_search", "PidFile= in directories that only their owner may enter"},
                 {"cap_setuid", "starting the front as an unprivileged user"},
                 {"cap_setgid", "starting the front as an unprivileged user"},
-                {"cap_kill", "ending a front that does not answer"},
+                {"cap_kill", "ending a front that does not answer, and LastResort=kill"},
                 {NULL, NULL},
 };
 

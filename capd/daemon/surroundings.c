@@ -123,6 +123,13 @@ static bool is_member(pid_t pid, void *userdata)
                is_young_member(q, pid);
 }
 
+bool surroundings_is_member(const struct engine *e, const struct group *g, pid_t pid)
+{
+        struct question q = {.engine = e, .group = g};
+
+        return is_member(pid, &q);
+}
+
 static int find_owned(struct engine *e, struct group *g)
 {
         _cleanup_free_ struct cgroup_member *members = calloc(g->n_members + 1, sizeof(*members));
