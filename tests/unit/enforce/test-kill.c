@@ -137,7 +137,7 @@ static pid_t spared;       /* by oom_score_adj */
 
 static void file(const char *path, const char *text)
 {
-        char full[256];
+        char full[512];
         FILE *f;
 
         snprintf(full, sizeof(full), "%s%s", tree, path);
