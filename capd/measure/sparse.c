@@ -255,18 +255,23 @@ static int try_shadows(struct probe *p)
         return 0;
 }
 
+/*
+ * Halves, quarters, eighths and so on: programs divide what they reserve. Every place is computed anew, since a stride that is
+ * rounded and added up would miss them by a block or two. When the parts are smaller than blocks, all blocks have been tried.
+ */
 static int try_strides(struct probe *p)
 {
-        for (uint64_t stride = p->n;; stride = (stride + 1) / 2) {
-                for (uint64_t k = stride / 2; k < p->n; k += stride) {
-                        int r = try_around(p, p->first + k);
+        for (unsigned level = 1; level == 1 || p->n >> (level - 1) > 0; level++) {
+                uint64_t parts = UINT64_C(1) << level, quotient = p->n >> level, rest = p->n & (parts - 1);
+
+                for (uint64_t k = 1; k < parts; k += 2) {
+                        int r = try_around(p, p->first + quotient * k + (rest * k >> level));
 
                         if (r != 0)
                                 return r;
                 }
-                if (stride == 1)
-                        return 0;
         }
+        return 0;
 }
 
 static int compare_extents(const void *a, const void *b)
