@@ -3,19 +3,53 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capd/limits.h"
 #include "frames.h"
 
 #define FIRST_SLOTS_LOG2 4
+#define CHUNK_BYTES      (FRAMES_CHUNK_WORDS * sizeof(uint64_t))
+
+static size_t allocated; /* bytes of all sets of the process */
+static size_t limit = LIMIT_FRAMES_BYTES;
+
+void frames_set_limit(size_t bytes)
+{
+        limit = bytes;
+}
+
+/* Counted before it is asked for, so that threads together do not go over the limit either. */
+static void *allocate(size_t bytes)
+{
+        void *p = NULL;
+
+        if (__atomic_add_fetch(&allocated, bytes, __ATOMIC_RELAXED) <= limit)
+                p = calloc(1, bytes);
+        if (!p)
+                __atomic_sub_fetch(&allocated, bytes, __ATOMIC_RELAXED);
+        return p;
+}
+
+static void release(void *p, size_t bytes)
+{
+        if (p)
+                __atomic_sub_fetch(&allocated, bytes, __ATOMIC_RELAXED);
+        free(p);
+}
+
+static size_t table_bytes(const struct frames_table *t)
+{
+        return sizeof(*t) + frames_n_slots(t) * sizeof(t->slots[0]);
+}
 
 void frames_clear(struct frames *f)
 {
         struct frames_table *t = f->table, *older;
 
         for (size_t i = 0; i < frames_n_slots(t); i++)
-                free(t->slots[i].words);
+                release(t->slots[i].words, CHUNK_BYTES);
         for (; t; t = older) {
                 older = t->older;
-                free(t);
+                release(t, table_bytes(t));
         }
         f->table = NULL;
         f->n_chunks = 0;
@@ -28,7 +62,7 @@ static int grow(struct frames *f)
         unsigned shift = old ? old->shift - 1 : 64 - FIRST_SLOTS_LOG2;
         uint64_t *words;
 
-        t = calloc(1, sizeof(*t) + ((size_t)1 << (64 - shift)) * sizeof(t->slots[0]));
+        t = allocate(sizeof(*t) + ((size_t)1 << (64 - shift)) * sizeof(t->slots[0]));
         if (!t)
                 return -ENOMEM;
         t->shift = shift;
@@ -37,8 +71,8 @@ static int grow(struct frames *f)
                         *frames_find_slot(t, old->slots[i].key, &words) = old->slots[i];
         if (f->shared)
                 t->older = old;
-        else
-                free(old);
+        else if (old)
+                release(old, table_bytes(old));
         __atomic_store_n(&f->table, t, __ATOMIC_RELEASE);
         return 0;
 }
@@ -54,7 +88,7 @@ uint64_t *frames_chunk_add(struct frames *f, uint64_t key)
         if ((f->n_chunks + 1) * 2 > frames_n_slots(f->table) && grow(f) < 0)
                 return NULL;
         slot = frames_find_slot(f->table, key, &words);
-        words = calloc(FRAMES_CHUNK_WORDS, sizeof(uint64_t));
+        words = allocate(CHUNK_BYTES);
         if (!words)
                 return NULL;
         slot->key = key;

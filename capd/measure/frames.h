@@ -43,6 +43,9 @@ struct frames {
         bool shared;
 };
 
+/* Bytes that all sets of the process may have together, LIMIT_FRAMES_BYTES unless a test says otherwise; beyond that -ENOMEM. */
+void frames_set_limit(size_t bytes);
+
 /* All zero is the empty set. */
 void frames_clear(struct frames *f); /* gives the memory back; who looks without a lock must be gone */
 

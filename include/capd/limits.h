@@ -74,6 +74,9 @@
 /* Pages of one pagemap read: 16 MiB of address space, some 0.2 ms; the kernel lets go of the
  * target's mmap lock every 2 MiB of it. */
 #define LIMIT_PAGEMAP_STEP_PAGES 4096U
+/* Memory of all sets of page frames together. One bit a frame: 32 MiB for 1 TiB of them; where mappings are counted, up to 8 bytes
+ * for each page that is mapped more than once, so 128 GiB of those. A count that needs more fails. */
+#define LIMIT_FRAMES_BYTES (256ULL * 1024 * 1024)
 /* Entries of one process that a thread remembers to know them again in others: 2 MiB of them, for 1 GiB of memory. */
 #define LIMIT_ECHO_PAGES (256U * 1024)
 /* Looking for the pages of one process in mappings that are nearly empty, on kernels that do not tell where they are (before 6.7).

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The set of frames against the plainest one there is: an array of bytes. */
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,12 +104,38 @@ static void test_empty(void **state)
         frames_clear(&f);
 }
 
+/* Scattered so that each number costs most; what was refused once is taken when there is room again. */
+static void test_limit(void **state)
+{
+        struct frames a = {}, b = {};
+        uint64_t n = 0, m = 0, added;
+
+        frames_set_limit(256 * 1024);
+        while (frames_add(&a, n << FRAMES_CHUNK_BITS) == 1)
+                n++;
+        assert_in_range(n, 256, 512);
+        check_count(&a, n);
+        assert_int_equal(frames_add(&a, n << FRAMES_CHUNK_BITS), -ENOMEM);
+        assert_int_equal(frames_add(&a, 1), 1); /* in a chunk that is there */
+        assert_int_equal(frames_add(&b, 5), -ENOMEM);
+        frames_clear(&a);
+        assert_int_equal(frames_add(&b, 5), 1);
+        while (frames_add(&a, m << FRAMES_CHUNK_BITS) == 1)
+                m++;
+        assert_in_range(m, n / 2, n);
+        assert_int_equal(frames_merge(&b, &a, &added), -ENOMEM);
+        frames_clear(&a);
+        frames_clear(&b);
+        frames_set_limit(SIZE_MAX);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                         cmocka_unit_test(test_against_reference),
                         cmocka_unit_test(test_merge),
                         cmocka_unit_test(test_empty),
+                        cmocka_unit_test(test_limit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
