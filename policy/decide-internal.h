@@ -55,6 +55,8 @@ void describe_obstacle(const struct act_result *a, char *buf, size_t size);
 void plan_refill_tokens(struct decision *d); /* ReclaimRate= */
 void plan_over(struct decision *d);
 void plan_under(struct decision *d);
+/* What can go, of pages that one process maps alone. */
+uint64_t plan_exclusive(const struct decision *d);
 /* How the group would be brought down by `goal` bytes. false: who else maps its pages must be counted first. */
 bool plan_choose(const struct decision *d, uint64_t goal, struct strategy_choice *ret);
 

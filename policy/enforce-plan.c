@@ -59,11 +59,18 @@ static uint64_t shared_at_most(const struct decision *d)
         return d->verdict->swap ? shared : MIN(shared, s->file);
 }
 
+uint64_t plan_exclusive(const struct decision *d)
+{
+        const struct group_sample *s = d->facts->sample;
+
+        return d->verdict->swap ? s->exclusive : less(s->exclusive, s->exclusive_anon + s->shmem);
+}
+
 bool plan_choose(const struct decision *d, uint64_t goal, struct strategy_choice *ret)
 {
         const struct decide_facts *f = d->facts;
         const struct group_sample *s = f->sample;
-        uint64_t exclusive = d->verdict->swap ? s->exclusive : less(s->exclusive, s->exclusive_anon + s->shmem);
+        uint64_t exclusive = plan_exclusive(d);
         bool shared_means = !f->means->no_damon || !f->means->no_reclaim;
 
         decide_strategy(f, d->verdict->swap, d->memory->useless, goal, ret);

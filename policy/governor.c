@@ -29,6 +29,9 @@
 /* And together they must have been this part of what had to go: what little one means reaches, or an act whose time is short
  * begins with, may be just what is in use. */
 #define CAME_BACK_OF_GOAL 0.5
+/* Or it comes back however often it is tried: each act goes on where the one before it ended, so these are samples of all that the
+ * means reaches. A slow host gets no further in the time of an act. */
+#define CAME_BACK_SAMPLES 4
 /* One major fault may bring in this much: swap is read ahead by 2^vm.page-cluster pages, 8 unless it was changed. */
 #define FAULT_BYTES       4096U
 #define FAULT_AHEAD_BYTES (8U * 4096U)
@@ -115,37 +118,68 @@ static void try_another(struct decision *d)
                 d->memory->useless = useless;
 }
 
-/* One more act was for nothing. */
-static void note_return(struct decision *d, uint64_t resident)
+/* Whether the means could have reached what had to go: pages of one process each are all that process_madvise gets at. */
+static bool reaches_enough(const struct decision *d)
+{
+        const struct decide_memory *m = d->memory;
+
+        return m->choice.strategy > STRATEGY_MADVISE ||
+               (double)plan_exclusive(d) >= CAME_BACK_OF_GOAL * (double)m->last_goal;
+}
+
+static bool proves_thrashing(const struct decision *d)
+{
+        const struct decide_memory *m = d->memory;
+
+        if (m->came_back >= CAME_BACK_ACTS && (double)m->came_back_of >= CAME_BACK_OF_GOAL * (double)m->last_goal)
+                return true;
+        return m->came_back >= CAME_BACK_SAMPLES && reaches_enough(d);
+}
+
+/* One more act was for nothing, which had unmapped so much. */
+static void note_return(struct decision *d, uint64_t unmapped, uint64_t resident)
 {
         struct decide_memory *m = d->memory;
 
-        m->return_judged = true;
         m->came_back++;
-        m->came_back_of += m->last_unmapped;
-        if ((double)m->last_unmapped < CAME_BACK_OF_GOAL * (double)m->last_goal)
+        m->came_back_of += unmapped;
+        if ((double)unmapped < CAME_BACK_OF_GOAL * (double)m->last_goal)
                 try_another(d);
-        if (m->came_back >= CAME_BACK_ACTS && (double)m->came_back_of >= CAME_BACK_OF_GOAL * (double)m->last_goal)
+        if (proves_thrashing(d))
                 m->thrashing = true;
         if (governor_thrashing(m) && resident != SIZE_UNKNOWN)
                 m->working_set = resident;
 }
 
-/* By the ranges of the act before this one. What swapoff(8) brought back was not brought back by the group. */
-static void judge_ranges(struct decision *d, const struct act_result *a)
+/* The act that was asked for last was one whose ranges the next of its kind looks at again. */
+static bool is_traced(const struct decide_memory *m)
+{
+        return m->choice.strategy <= STRATEGY_MADVISE;
+}
+
+/*
+ * What became of the work of an act before this one: by its ranges, which the next one by process_madvise has looked at, whatever
+ * other means was tried between them; else by what no counter has said. What swapoff(8) brought back was not brought back by the
+ * group.
+ */
+static void judge_before(struct decision *d, const struct act_result *a)
 {
         struct decide_memory *m = d->memory;
-        bool swap_shrank = d->host->swap_total < m->last_swap_total;
+        bool swap_shrank = d->host->swap_total < m->last_swap_total, traced = is_traced(m);
+        uint64_t before = m->traced;
 
         m->last_swap_total = d->host->swap_total;
-        if (m->return_judged)
-                return; /* the counters said so before */
-        if (!swap_shrank && m->last_unmapped > 0 &&
-            (double)a->refaulted > CAME_BACK_FRACTION * (double)m->last_unmapped)
-                note_return(d, d->facts->resident_before);
-        else if (m->last_unmapped > 0 && (double)m->last_unmapped >= HELPED_FRACTION * (double)m->last_goal)
+        if (traced)
+                m->traced = a->unmapped;
+        else
+                before = before > 0 || m->return_judged ? 0 : m->last_unmapped;
+        if (before == 0)
+                return;
+        if (traced && !swap_shrank && (double)a->refaulted > CAME_BACK_FRACTION * (double)before)
+                note_return(d, before, d->facts->resident_before);
+        else if ((double)before >= HELPED_FRACTION * (double)m->last_goal)
                 governor_nothing_came_back(m);
-        /* else there was next to nothing that could have come back, as where another means was tried between: no news */
+        /* else there was next to nothing that could have come back: no news */
 }
 
 /* Whether the act did what it was made for. */
@@ -181,7 +215,7 @@ void governor_judge_act(struct decision *d)
         if (d->settings->reclaim_rate > 0)
                 m->tokens -= (double)a->unmapped;
 
-        judge_ranges(d, a);
+        judge_before(d, a);
         m->return_judged = false;
         m->last_unmapped = a->unmapped;
         m->cut_short = a->unmapped < m->last_goal;
@@ -249,7 +283,10 @@ void governor_judge_return(struct decision *d)
                                : CAME_BACK_FRACTION;
         if ((double)m->came_back_bytes <= part * (double)m->last_unmapped)
                 return;
-        note_return(d, d->facts->sample->resident);
+        m->return_judged = true;
+        if (is_traced(m))
+                m->traced = 0;
+        note_return(d, m->last_unmapped, d->facts->sample->resident);
         if (governor_thrashing(m))
                 governor_back_off(d);
 }

@@ -76,9 +76,10 @@ struct decide_memory {
         double tokens; /* bytes that may be paged out now */
         usec_t tokens_at;
 
-        usec_t last_act_ended;    /* the act already judged */
-        uint64_t last_unmapped;   /* by it */
-        uint64_t last_goal;       /* of the act asked for last */
+        usec_t last_act_ended;  /* the act already judged */
+        uint64_t last_unmapped; /* by it */
+        uint64_t traced;        /* by the last process_madvise, if what became of it is still to be seen by the next */
+        uint64_t last_goal;     /* of the act asked for last */
         uint64_t last_swap_total; /* of the host, then */
         bool cut_short;           /* the last act ended before it reached its goal */
         unsigned came_back;       /* acts in a row whose work came straight back */

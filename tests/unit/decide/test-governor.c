@@ -274,40 +274,75 @@ static void little_that_comes_back_is_not_the_working_set(void **state)
         }
 }
 
-/* In a cgroup of its own there is another means each time, which does nothing, or next to nothing. */
-static void what_another_means_cannot_do_is_no_news(void **state)
+/* 300 MiB are counted, so much of it exclusive and the rest shared inside, perhaps after an act. */
+static void judge_count(struct world *w, uint64_t exclusive, bool acted, uint64_t unmapped, uint64_t refaulted)
+{
+        w->now += 3 * SECOND;
+        if (acted) {
+                w->act = (struct act_result){.started = w->now - 1000,
+                                             .ended = w->now,
+                                             .attempted = unmapped,
+                                             .unmapped = unmapped,
+                                             .refaulted = refaulted};
+                w->facts.last_act = &w->act;
+                w->facts.resident_before = w->facts.resident_after = 300 * MIB;
+        }
+        set_bounds(w, 0, 400 * MIB);
+        set_count(w, 300 * MIB);
+        w->sample.exclusive = w->sample.exclusive_anon = exclusive;
+        w->sample.have_private = true;
+        w->sample.inside = w->sample.inside_swap = 300 * MIB - exclusive;
+        judge(w);
+}
+
+/*
+ * In a cgroup of its own there is another means each time, which does nothing, or next to nothing. What process_madvise did comes
+ * back only after that one has begun, so that the counters say nothing of it.
+ */
+static void come_back_late(uint64_t by_madvise, enum group_state expected, uint64_t exclusive)
 {
         struct group_cgroups cgroups = {.at = 1, .owned = 1, .anon = 300 * MIB, .file_mapped = 0, .shmem = 0};
         struct group_pressure p;
         struct world w;
-        unsigned acts = 0;
         usec_t waited = 0;
+        uint64_t back = 0;
 
         pressure_init(&w, &p);
         w.means.no_reclaim = NULL;
         w.facts.cgroups = &cgroups;
-        while (w.memory.state != STATE_THRASHING) {
-                bool madvise = w.verdict.choice.strategy == STRATEGY_MADVISE;
-                uint64_t gone = madvise ? 15 * MIB : acts % 2 * MIB;
-
+        for (unsigned acts = 0; acts < 9 && w.memory.state != STATE_THRASHING;) {
                 if (w.verdict.act) {
+                        bool madvise = w.verdict.choice.strategy == STRATEGY_MADVISE;
+
                         acts++;
-                        after_act(&w, 300 * MIB, madvise ? 290 * MIB : 300 * MIB, gone, 0);
-                        w.now += 6 * SECOND;
-                        p.refaults += madvise ? gone : 0;
-                } else {
+                        judge_count(&w, exclusive, true, madvise ? by_madvise : acts % 4 * MIB / 4, madvise ? back : 0);
+                        if (madvise)
+                                back = by_madvise;
+                } else if (w.memory.retry_at > w.now) {
                         assert_state(&w, STATE_UNENFORCEABLE);
                         assert_true(w.memory.retry_at - w.now > waited);
                         waited = w.memory.retry_at - w.now;
                         w.now = w.memory.retry_at;
                 }
                 p.at = w.now;
-                set_bounds(&w, 0, 400 * MIB);
-                set_count(&w, 300 * MIB);
-                judge(&w);
-                assert_true(acts < 10);
+                judge_count(&w, exclusive, false, 0, 0);
         }
-        assert_true(acts >= 4);
+        assert_state(&w, expected);
+}
+
+static void what_another_means_cannot_do_is_no_news(void **state)
+{
+        come_back_late(15 * MIB, STATE_THRASHING, 280 * MIB);
+}
+
+static void however_little_it_is_in_the_end_it_is_the_working_set(void **state)
+{
+        come_back_late(2 * MIB, STATE_THRASHING, 280 * MIB);
+}
+
+static void unless_the_means_reaches_nothing_else(void **state)
+{
+        come_back_late(2 * MIB, STATE_ENFORCING, 20 * MIB);
 }
 
 static void a_back_off_forgets_once_what_did_not_help(void **state)
@@ -531,6 +566,8 @@ int main(void)
                         cmocka_unit_test(little_that_comes_back_leads_to_another_means),
                         cmocka_unit_test(little_that_comes_back_is_not_the_working_set),
                         cmocka_unit_test(what_another_means_cannot_do_is_no_news),
+                        cmocka_unit_test(however_little_it_is_in_the_end_it_is_the_working_set),
+                        cmocka_unit_test(unless_the_means_reaches_nothing_else),
                         cmocka_unit_test(a_back_off_forgets_once_what_did_not_help),
                         cmocka_unit_test(idleness_earns_one_early_retry),
                         cmocka_unit_test(thrashing_ends_with_a_real_stay_under_the_cap),
