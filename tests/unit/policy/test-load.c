@@ -497,7 +497,7 @@ static void test_example(void **state)
         t = text_of(example, text);
         assert_int_equal(policy_load(&t, 1, &anybody, &p, &problems), 0);
         print_problems(&problems);
-        assert_int_equal(p->n_sections, 7);
+        assert_int_equal(p->n_sections, 9);
         assert_non_null(p->daemon.protect);
         policy_free(p);
         policy_problems_done(&problems);
