@@ -20,6 +20,8 @@ const struct privilege privileges[] = {
                 {"cap_sys_nice", "process_madvise(2) on other processes: paging out"},
                 {"cap_fowner",
                  "paging out file pages of files that root does not own (without it they are skipped silently)"},
+                {"cap_dac_override", "memory.reclaim and cgroup.procs of cgroups that were handed to a user and are "
+                                     "the user's files since"},
                 {"cap_dac_read_search", "PidFile= in directories that only their owner may enter"},
                 {"cap_setuid", "starting the front as an unprivileged user"},
                 {"cap_setgid", "starting the front as an unprivileged user"},
