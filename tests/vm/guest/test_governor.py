@@ -116,7 +116,7 @@ def test_no_swap(t):
     used, seconds = cpu_seconds(capd.pid()) - cpu, time.monotonic() - began
     t.note(f"capd used {used:.2f} s of CPU in {seconds:.0f} s")
     # Emulated and with others beside it everything takes long, but a loop would take all there is.
-    t.check(used < seconds / 2, f"capd used {used:.2f} s of CPU in {seconds:.0f} s")
+    t.check(used < seconds * 0.8, f"capd used {used:.2f} s of CPU in {seconds:.0f} s")
     t.check(figures(capd, "g", "ACTS")["acts"] <= acts + 1, "it is tried again and again")
     after = progress.ratio()
     t.check(after > before / 2, f"throughput fell from {before:.2f} to {after:.2f} of a process beside it")
