@@ -155,19 +155,19 @@ static int grow_objects(struct walk_context *c)
         return 0;
 }
 
-struct object *context_object(struct walk_context *c, const struct vma *v)
+struct object *context_object(struct walk_context *c, const struct walk_vma *v)
 {
         struct object *o;
 
-        if (v->v.inode == 0) {
+        if (v->inode == 0) {
                 c->no_object = (struct object){};
                 return &c->no_object;
         }
         if ((c->n_objects + 1) * 2 > c->object_slots && grow_objects(c) < 0)
                 return NULL;
-        o = find_object(c->objects, c->object_slots, v->v.device, v->v.inode);
+        o = find_object(c->objects, c->object_slots, v->device, v->inode);
         if (o->inode == 0) {
-                *o = (struct object){.device = v->v.device, .inode = v->v.inode};
+                *o = (struct object){.device = v->device, .inode = v->inode};
                 c->n_objects++;
         }
         return o;

@@ -64,6 +64,7 @@ struct count *count_free(struct count *c)
                 tally_done(&c->groups[i].tally);
                 verify_done(&c->groups[i].verify);
         }
+        cohorts_free(c);
         for (size_t i = 0; i < c->n_spaces; i++)
                 free(c->spaces[i].groups);
         free(c->members);

@@ -10,6 +10,7 @@
 
 #include "capd/measure/count.h"
 #include "echo.h"
+#include "seen.h"
 #include "tally.h"
 #include "walk-internal.h"
 
@@ -37,6 +38,7 @@ struct space {
         uint32_t *groups;
         size_t n_groups;
         size_t position; /* in count.order */
+        size_t cohort;   /* in count.cohorts */
         enum count_outcome outcome;
         bool taken;    /* the first walk is somebody's, or over */
         bool given_up; /* a thread was lost in a later walk: there are no more */
@@ -49,11 +51,14 @@ struct found {
         uint64_t kinds[TALLY_KINDS]; /* entries that VmRSS counts */
         uint64_t hugetlb, swap;
         uint64_t pss; /* bytes */
+        /* pages of shared mappings that were passed over (seen.h), mapped or not; if any, what the kernel's counters say of all */
+        uint64_t passed, rss;
 };
 
 /* What one thread found, for each group of the address space it walked. */
 struct parts {
         struct parts *next;
+        struct sights sights; /* of shared objects, the same for all groups */
         size_t n;
         struct tally_part items[];
 };
@@ -65,8 +70,11 @@ struct parts {
 struct scan {
         struct scan *next; /* among those under way */
         size_t space, member;
-        unsigned threads;          /* at work */
-        bool open;                 /* the first of them has opened it: others may help */
+        uint64_t number;  /* no other of the count has it */
+        unsigned threads; /* at work */
+        bool open;        /* the first of them has opened it: others may help */
+        bool leads;       /* others of its cohort need not read what it shows: better to help than to walk them now */
+        bool helped;      /* no thread has seen all of it */
         struct proc_stat identity; /* as that one saw it */
         uint64_t cursor;           /* everything below is somebody's; UINT64_MAX: nothing is left */
         uint64_t left;             /* pages that may be left, roughly */
@@ -147,6 +155,13 @@ struct lane {
         struct walk_context *x;
         struct parts *parts;
         struct echo echo;
+        struct seen_view seen;
+};
+
+/* Address spaces that are in the very same groups: cohorts.c. */
+struct cohort {
+        size_t left; /* of which the first walk is not over */
+        struct seen seen;
 };
 
 struct count {
@@ -162,7 +177,8 @@ struct count {
         size_t by_mm_slots;
         struct group *groups;
         size_t n_groups, groups_allocated;
-        size_t *order; /* spaces, those of the first groups first; NULL: it has not been run */
+        size_t *order;          /* spaces, those of the first groups first; NULL: it has not been run */
+        struct cohort *cohorts; /* NULL: every page of every process is to be read */
 
         /*
          * Over what follows, and over everything above that changes while the count runs. Not held in a system call, nor while pages are
@@ -175,6 +191,7 @@ struct count {
         size_t next_first;   /* in order: all before are taken */
         size_t next_second;  /* the same for second walks */
         size_t unsettled;    /* address spaces of which the first walk is not over */
+        uint64_t n_scans;    /* begun so far */
         size_t waiting;      /* groups to be verified; NONE at the end of the list */
         usec_t began;
         bool called; /* for more threads */
@@ -216,6 +233,18 @@ int shares_walk(struct walk *w, const struct tally *t, uint64_t page_size, uint6
 
 /* Whether the count takes so long, and so much of it is left, that another thread would be of use. With the lock held. */
 bool count_wants_help(struct count *c);
+
+/* -- cohorts.c -- */
+
+/* Once, before the first walk. 0 or -ENOMEM. */
+int cohorts_make(struct count *c);
+void cohorts_free(struct count *c);
+/* With the lock held: what a walk of an address space may use and is to remember; whether it is the first to see much that others
+ * share; what it saw, once it was committed; that it is settled. */
+void cohort_view(struct count *c, const struct space *s, struct seen_view *v);
+bool cohort_led_by(const struct count *c, const struct space *s, const struct walk *w);
+void cohort_learn(struct count *c, const struct space *s, const struct parts *parts, uint64_t walk);
+void cohort_leave(struct count *c, const struct space *s);
 
 /* -- verify.c -- */
 

@@ -53,10 +53,14 @@ static int make_order(struct count *c)
 
 static int prepare(struct count *c)
 {
-        int r = make_order(c);
+        int r = cohorts_make(c);
 
-        if (r < 0)
+        if (r >= 0)
+                r = make_order(c);
+        if (r < 0) {
+                cohorts_free(c);
                 return r;
+        }
         for (size_t i = 0; i < c->n_spaces; i++)
                 c->spaces[c->order[i]].position = i;
         c->unsettled = c->n_spaces;
@@ -71,10 +75,11 @@ static int prepare(struct count *c)
 
 /* -- what is next; with the lock held -- */
 
-static struct scan *scan_to_help(struct count *c)
+static struct scan *scan_to_help(struct count *c, bool leading)
 {
         for (struct scan *scan = c->scans; scan; scan = scan->next)
-                if (scan->open && scan->error == 0 && scan->cursor != UINT64_MAX && scan->left >= COUNT_HELP_PAGES)
+                if (scan->open && scan->error == 0 && scan->cursor != UINT64_MAX && scan->left >= COUNT_HELP_PAGES &&
+                    (scan->leads || !leading))
                         return scan;
         return NULL;
 }
@@ -83,7 +88,7 @@ bool count_wants_help(struct count *c)
 {
         if (c->called || c->sys->ops->now(c->sys) < c->began + HELP_AFTER_USEC)
                 return false;
-        return c->next_first < c->n_spaces || scan_to_help(c);
+        return c->next_first < c->n_spaces || scan_to_help(c, false);
 }
 
 /* A step of verifying a group that waits for it. */
@@ -115,9 +120,9 @@ static bool take_verify(struct count *c, struct slot *slot)
 
 static bool take_first(struct count *c, struct slot *slot)
 {
-        struct scan *scan;
+        struct scan *scan = scan_to_help(c, true);
 
-        for (; c->next_first < c->n_spaces; c->next_first++) {
+        for (; !scan && c->next_first < c->n_spaces; c->next_first++) {
                 struct space *s = &c->spaces[c->order[c->next_first]];
 
                 if (s->taken)
@@ -129,7 +134,8 @@ static bool take_first(struct count *c, struct slot *slot)
                 slot->scan = NULL;
                 return true;
         }
-        scan = scan_to_help(c);
+        if (!scan)
+                scan = scan_to_help(c, false);
         if (!scan)
                 return false;
         slot->kind = WORK_FIRST;
@@ -187,7 +193,11 @@ static struct scan *scan_new(struct count *c, size_t space, size_t member)
 
         if (!scan)
                 return NULL;
-        *scan = (struct scan){.space = space, .member = member, .started = c->sys->ops->now(c->sys), .next = c->scans};
+        *scan = (struct scan){.space = space,
+                              .member = member,
+                              .number = ++c->n_scans,
+                              .started = c->sys->ops->now(c->sys),
+                              .next = c->scans};
         c->scans = scan;
         return scan;
 }
@@ -201,11 +211,13 @@ static int do_scan(struct lane *l, struct scan *scan, bool helps)
         int r;
 
         scan->threads++;
+        scan->helped = scan->helped || helps;
         /* where mappings are counted, every page must be looked at; a helper sees but a part */
         if (helps || c->flags & (COUNT_PRIVATE | COUNT_SHARES))
                 echo_begin(&l->echo, NULL, 0);
         else
                 echo_begin(&l->echo, c->spaces[scan->space].groups, c->spaces[scan->space].n_groups);
+        cohort_view(c, &c->spaces[scan->space], &l->seen);
         l->slot->scan = scan;
         l->slot->member = scan->member;
         pthread_mutex_unlock(&c->mutex);
@@ -247,9 +259,10 @@ static int do_first(struct lane *l)
                         return r;
                 if (scan->threads == 0) {
                         const struct member *tried = &c->members[scan->member];
+                        bool whole = !scan->helped;
 
                         m = first_end(c, scan);
-                        echo_end(&l->echo, tried->outcome == COUNT_DONE);
+                        echo_end(&l->echo, whole && tried->outcome == COUNT_DONE);
                 } else {
                         m = NONE;
                         echo_end(&l->echo, false); /* not committed yet */
@@ -458,22 +471,51 @@ pid_t count_give_up(struct count *c, const struct guard *guard)
 
 /* -- threads of one's own -- */
 
+struct own_threads {
+        struct guard guard; /* of the thread that began */
+        struct count *count;
+        pthread_t helpers[COUNT_MAX_THREADS];
+        unsigned n, wanted;
+};
+
+static void own_enter(struct guard *g, pid_t pid)
+{
+}
+
+static bool own_leave(struct guard *g)
+{
+        return true;
+}
+
+static bool own_stopping(struct guard *g)
+{
+        return false;
+}
+
 static void *help(void *arg)
 {
         (void)count_run(arg, NULL);
         return NULL;
 }
 
+static void own_help(struct guard *g)
+{
+        struct own_threads *t = (struct own_threads *)g;
+
+        while (t->n + 1 < t->wanted && pthread_create(&t->helpers[t->n], NULL, help, t->count) == 0)
+                t->n++;
+}
+
 int count_run_parallel(struct count *c, unsigned threads)
 {
-        pthread_t helpers[COUNT_MAX_THREADS];
-        unsigned n = 0;
-        int r;
+        struct own_threads t = {
+                        .guard = {.enter = own_enter, .leave = own_leave, .stopping = own_stopping, .help = own_help},
+                        .count = c,
+                        .wanted = MIN(threads, COUNT_MAX_THREADS),
+        };
+        int r = count_run(c, &t.guard);
 
-        while (n + 1 < MIN(threads, COUNT_MAX_THREADS) && pthread_create(&helpers[n], NULL, help, c) == 0)
-                n++;
-        r = count_run(c, NULL);
-        while (n > 0)
-                pthread_join(helpers[--n], NULL);
+        while (t.n > 0)
+                pthread_join(t.helpers[--t.n], NULL);
         return r;
 }

@@ -134,6 +134,8 @@ void found_sum(struct found *sum, const struct found *f)
         sum->hugetlb += f->hugetlb;
         sum->swap += f->swap;
         sum->pss += f->pss;
+        sum->passed += f->passed;
+        sum->rss = MAX(sum->rss, f->rss);
 }
 
 struct parts *parts_new(size_t n)
@@ -152,6 +154,7 @@ struct parts *parts_free(struct parts *p)
 
                 for (size_t i = 0; i < p->n; i++)
                         tally_discard(&p->items[i]);
+                sights_done(&p->sights);
                 free(p);
                 p = next;
         }
@@ -189,10 +192,12 @@ static int take_chunk(struct lane *lane, const struct space *s, const struct wal
 {
         const uint64_t *known = echo_look(&lane->echo, chunk);
         bool same;
+        int r = seen_take(&lane->seen, lane->x, chunk);
+
+        if (r < 0)
+                return r;
 
         for (size_t i = 0, n; i < chunk->n; i += n) {
-                int r;
-
                 n = echo_stretch(&lane->echo, known, chunk->pages, i, chunk->n, &same);
                 r = take_pages(lane, s, chunk->pages + i, n, same, f);
                 if (r < 0)
@@ -212,6 +217,7 @@ static bool take_piece(struct lane *lane, struct scan *scan, const struct walk *
         if (!scan->open) {
                 scan->open = true;
                 scan->identity = w->identity;
+                scan->leads = cohort_led_by(c, &c->spaces[scan->space], w);
         } else if (!hold_same_program(&scan->identity, &w->identity) && scan->error == 0)
                 scan->error = -ESRCH;
         if (scan->error == 0 && scan->cursor != UINT64_MAX) {
@@ -225,6 +231,27 @@ static bool take_piece(struct lane *lane, struct scan *scan, const struct walk *
         if (calls)
                 guard_call_for_help(lane->guard);
         return taken;
+}
+
+/* What the kernel's counters say of a process of which not all was read. */
+static int read_rss(struct lane *lane, const struct walk *w, struct found *ret)
+{
+        struct proc_statm statm;
+        char buf[256];
+        ssize_t n;
+        int r;
+
+        ret->passed = lane->seen.passed;
+        if (ret->passed == 0)
+                return 0;
+        n = sys_read_file_at(lane->x->sys, walk_dirfd(w), "statm", buf, sizeof(buf));
+        if (n < 0)
+                return n == -ENOENT ? -ESRCH : (int)n;
+        r = parse_proc_statm(buf, (size_t)n, &statm);
+        if (r < 0)
+                return r;
+        ret->rss = statm.resident;
+        return 0;
 }
 
 int first_walk(struct lane *lane, struct scan *scan, bool helps, struct found *ret)
@@ -244,6 +271,9 @@ int first_walk(struct lane *lane, struct scan *scan, bool helps, struct found *r
         r = walk_open(lane->x, lane->guard, m->pid, m->start_time, &w);
         if (r < 0)
                 return r;
+        w->seen = &lane->seen;
+        if (lane->seen.records)
+                lane->seen.sights = &lane->parts->sights;
         while (take_piece(lane, scan, w, &from, &until)) {
                 if (w->at != from) {
                         r = walk_seek(w, from);
@@ -259,6 +289,9 @@ int first_walk(struct lane *lane, struct scan *scan, bool helps, struct found *r
                 if (r < 0)
                         return r;
         }
+        r = read_rss(lane, w, ret);
+        if (r < 0)
+                return r;
         if (flags & COUNT_PSS && !helps) {
                 r = read_pss(lane->x, lane->guard, w->pid, walk_dirfd(w), &ret->pss);
                 if (r < 0)
@@ -273,21 +306,25 @@ static void add_pss(struct group *g, uint64_t pss)
                 g->pss = SIZE_UNKNOWN;
 }
 
-static int commit(struct count *c, struct space *s, struct parts *parts, const struct found *f)
+static int commit(struct count *c, struct space *s, struct parts *parts, const struct found *f, uint64_t walk)
 {
-        uint64_t page_size = c->features->page_size;
+        uint64_t page_size = c->features->page_size, mapped = tally_kinds(f->kinds, 0), passed = 0;
         int r = 0;
 
-        for (; parts; parts = parts->next)
+        for (struct parts *p = parts; p; p = p->next)
                 for (size_t i = 0; i < s->n_groups; i++) {
-                        int q = tally_commit(&c->groups[s->groups[i]].tally, &parts->items[i]);
+                        int q = tally_commit(&c->groups[s->groups[i]].tally, &p->items[i]);
 
                         r = r < 0 ? r : q;
                 }
         if (r < 0)
                 return r;
+        cohort_learn(c, s, parts, walk);
+        /* of what was passed over as much is mapped as the kernel counts beyond what was read */
+        if (f->passed > 0 && f->rss > mapped)
+                passed = MIN(f->rss - mapped, f->passed);
         s->sample = (struct process_sample){
-                        .mapped = tally_kinds(f->kinds, 0) * page_size,
+                        .mapped = (mapped + passed) * page_size,
                         .anon = tally_kinds(f->kinds, PAGE_ANON) * page_size,
                         .file = tally_kinds(f->kinds, PAGE_FILE) * page_size,
                         .shmem = tally_kinds(f->kinds, PAGE_SHMEM) * page_size,
@@ -298,8 +335,12 @@ static int commit(struct count *c, struct space *s, struct parts *parts, const s
                         .share = SIZE_UNKNOWN,
                         .alone = SIZE_UNKNOWN,
         };
-        for (size_t i = 0; i < s->n_groups; i++)
+        if (f->passed > 0)
+                s->sample.file = s->sample.shmem = s->sample.exclusive = SIZE_UNKNOWN;
+        for (size_t i = 0; i < s->n_groups; i++) {
+                c->groups[s->groups[i]].tally.mapped += passed;
                 add_pss(&c->groups[s->groups[i]], f->pss);
+        }
         return 0;
 }
 
@@ -311,6 +352,7 @@ void space_settle(struct count *c, struct space *s, enum count_outcome outcome, 
                 members += c->members[m].outcome != COUNT_GONE;
         s->outcome = outcome;
         c->unsettled--;
+        cohort_leave(c, s);
         s->sample.error = error;
         for (size_t i = 0; i < s->n_groups; i++) {
                 struct group *g = &c->groups[s->groups[i]];
@@ -372,7 +414,7 @@ size_t first_end(struct count *c, struct scan *scan)
                 c->next_first = MIN(c->next_first, s->position);
         } else {
                 if (r == 0)
-                        r = commit(c, s, scan->parts, &scan->found);
+                        r = commit(c, s, scan->parts, &scan->found, scan->number);
                 groups_charge(c, s, scan->started, scan->cost);
                 m->outcome = scan_outcome(scan, r);
                 if (m->outcome == COUNT_GONE)

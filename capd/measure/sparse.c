@@ -141,7 +141,7 @@ static int scan(struct walk *w, const struct vma *v, uint64_t from, uint64_t end
 
 static int find_by_scan(struct walk *w, const struct vma *v)
 {
-        uint64_t from = MAX(w->extents_until, w->at), end = MIN(v->v.end, w->until);
+        uint64_t from = MAX(w->extents_until, w->at), end = walk_stretch_end(w, v);
         int r;
 
         w->extents.n = 0;
@@ -284,7 +284,7 @@ static int compare_extents(const void *a, const void *b)
 static int find_by_sizes(struct walk *w, const struct vma *v)
 {
         const struct sys *sys = w->context->sys;
-        struct probe p = {.walk = w, .vma = v, .object = context_object(w->context, v)};
+        struct probe p = {.walk = w, .vma = v, .object = context_object(w->context, &v->v)};
         int r;
 
         if (!w->scratch)

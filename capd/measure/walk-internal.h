@@ -32,6 +32,7 @@
 #define SLOT_TYPE_SHIFT 44
 
 /* linux/kernel-page-flags.h */
+#define KPF_LRU        (UINT64_C(1) << 5)
 #define KPF_MMAP       (UINT64_C(1) << 11)
 #define KPF_ANON       (UINT64_C(1) << 12)
 #define KPF_SWAPBACKED (UINT64_C(1) << 14)
@@ -42,6 +43,8 @@
 
 /* MaxStall= where nobody said otherwise */
 #define WALK_MAX_STALL (2 * USEC_PER_MSEC)
+
+struct seen_view;
 
 #define HUGE_PAGES 512U /* small pages of one PMD mapping, 2 MiB on every architecture with 4 KiB pages */
 
@@ -65,9 +68,12 @@ struct object {
         uint64_t device, inode;
         enum object_kind kind;
         unsigned tries; /* look-ups that settled nothing */
+        bool cached;    /* a page of OBJECT_FILE was seen to be of a page cache, and is no driver's */
+        unsigned cache_tries;
 };
 
-#define HUGE_CACHE_SIZE 1024U
+#define OBJECT_CACHE_TRIES 16U
+#define HUGE_CACHE_SIZE    1024U
 
 struct walk_context {
         const struct sys *sys;
@@ -111,6 +117,9 @@ struct walk {
         uint64_t from;  /* nothing below is to be handed out: walk_seek() */
         uint64_t until; /* nor anything from here on: walk_limit() */
 
+        struct seen_view *seen; /* what of shared mappings need not be read; NULL: all is read */
+        uint64_t stretch_end;   /* in mapping i, as far as seen_next() said */
+
         /* entries read and not handed out yet: pages [window_start, window_end) */
         uint64_t *window;
         uint64_t window_start, window_end;
@@ -139,7 +148,7 @@ int context_huge_kind(struct walk_context *c, uint64_t frame, enum huge_kind *re
 /* Whether a frame that a mapping of an object shows as neither file nor exclusive is an anonymous page: 1, 0 (device memory or the like), or a negative errno. */
 int context_is_anon(struct walk_context *c, uint64_t frame);
 /* What is known of the object of a mapping; made if new. NULL: no memory. Valid until the next call. */
-struct object *context_object(struct walk_context *c, const struct vma *v);
+struct object *context_object(struct walk_context *c, const struct walk_vma *v);
 
 /* -- rules.c -- */
 
@@ -154,6 +163,8 @@ int rules_apply(struct walk_context *c, const struct vma *v, struct object *obje
 
 /* Reads n entries at `address`, in steps. 0; -ESRCH the address space is gone; -ECANCELED; another negative errno. */
 int walk_read_raw(struct walk *w, uint64_t address, size_t n, uint64_t *entries);
+/* Where the stretch of a mapping ends that is read now. */
+uint64_t walk_stretch_end(const struct walk *w, const struct vma *v);
 
 /* -- sparse.c -- */
 

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 
 #include "hold.h"
+#include "seen.h"
 #include "walk-internal.h"
 
 /* Pages of one window: 8 MiB of address space, and 16 KiB of entries that stay in the processor's cache until they are counted. */
@@ -200,6 +201,19 @@ static void enter_mapping(struct walk *w, size_t i)
         w->extents.n = 0;
         w->next_extent = 0;
         w->extents_until = 0;
+        w->stretch_end = 0;
+}
+
+static bool seen_wants_mapping(const struct walk *w, const struct vma *v)
+{
+        return seen_wants(w->seen, &v->v, w->context->features->page_size);
+}
+
+uint64_t walk_stretch_end(const struct walk *w, const struct vma *v)
+{
+        uint64_t end = MIN(v->v.end, w->until);
+
+        return seen_wants_mapping(w, v) ? MIN(end, w->stretch_end) : end;
 }
 
 /* Where a window that starts at w->at ends: as far as its pages are wanted, and never inside 2 MiB that may be one huge page. */
@@ -209,7 +223,9 @@ static uint64_t window_limit(const struct walk *w)
         const struct vma *v = &w->vmas.items[w->i];
 
         if (sparse_wants(w, v)) {
-                limit = w->extents.items[w->next_extent].end;
+                limit = MIN(w->extents.items[w->next_extent].end, walk_stretch_end(w, v));
+        } else if (seen_wants_mapping(w, v)) {
+                limit = walk_stretch_end(w, v);
         } else {
                 limit = v->v.end;
                 for (size_t i = w->i + 1; i < w->vmas.n; i++) {
@@ -217,7 +233,7 @@ static uint64_t window_limit(const struct walk *w)
 
                         if (limit - w->at >= WINDOW_PAGES * page_size ||
                             next->v.start - limit > GAP_PAGES * page_size || next->expected == 0 ||
-                            sparse_wants(w, next))
+                            sparse_wants(w, next) || seen_wants_mapping(w, next))
                                 break;
                         limit = next->v.end;
                 }
@@ -229,24 +245,47 @@ static uint64_t window_limit(const struct walk *w)
         return cut > w->at ? cut : w->at + WINDOW_PAGES * page_size;
 }
 
-/* Finds where in the current mapping reading goes on: 1 at w->at; 0 nothing more in it; or a negative errno. */
+/* Finds where in the current stretch of a mapping reading goes on: 1 at w->at; 0 nothing more in it; or a negative errno. */
 static int seek_extent(struct walk *w, const struct vma *v)
 {
+        uint64_t end = walk_stretch_end(w, v);
+
         for (;;) {
                 int r;
 
                 while (w->next_extent < w->extents.n && w->extents.items[w->next_extent].end <= w->at)
                         w->next_extent++;
-                if (w->next_extent < w->extents.n && w->extents.items[w->next_extent].start < w->until) {
+                if (w->next_extent < w->extents.n && w->extents.items[w->next_extent].start < end) {
                         w->at = MAX(w->at, w->extents.items[w->next_extent].start);
                         return 1;
                 }
-                if (w->extents_until >= MIN(v->v.end, w->until))
+                if (w->extents_until >= end)
                         return 0;
                 r = sparse_find(w, v);
                 if (r < 0)
                         return r;
         }
+}
+
+/* Goes to what of the mapping is to be read, a stretch at a time: 1 at w->at; 0 nothing more of it; or a negative errno. */
+static int seek_stretch(struct walk *w, const struct vma *v)
+{
+        int r = 1;
+
+        if (seen_wants_mapping(w, v) && w->at >= w->stretch_end) {
+                uint64_t end = MIN(v->v.end, w->until);
+
+                r = seen_next(w->seen, w, &v->v, w->at, end, &w->at, &w->stretch_end);
+                if (r < 0)
+                        return r;
+                r = w->at < end;
+        }
+        if (r > 0 && sparse_wants(w, v)) {
+                r = seek_extent(w, v);
+                if (r == 0)
+                        w->at = walk_stretch_end(w, v);
+        }
+        return r;
 }
 
 static int fill_window(struct walk *w)
@@ -272,7 +311,7 @@ int walk_next(struct walk *w, struct walk_chunk *ret)
                 uint64_t *entries, start, end;
                 struct object *object;
                 size_t found, n;
-                int r = 1;
+                int r;
 
                 w->at = MAX(w->at, v->v.start);
                 if (w->at >= w->until)
@@ -282,20 +321,15 @@ int walk_next(struct walk *w, struct walk_chunk *ret)
                         continue;
                 }
                 if (w->at >= w->window_end) {
-                        if (sparse_wants(w, v))
-                                r = seek_extent(w, v);
-                        if (r == 0) {
-                                if (v->v.end > w->until)
-                                        return 0;
-                                enter_mapping(w, w->i + 1);
+                        r = seek_stretch(w, v);
+                        if (r == 0)
                                 continue;
-                        }
                         if (r > 0)
                                 r = fill_window(w);
                         if (r < 0)
                                 return r;
                 }
-                object = context_object(w->context, v);
+                object = context_object(w->context, &v->v);
                 if (!object)
                         return -ENOMEM;
                 start = w->at;
@@ -392,7 +426,7 @@ static int read_block(struct walk *w, size_t i, uint64_t start, uint64_t end, ui
         r = walk_read_raw(w, head, (end - head) / page_size, w->window);
         if (r < 0)
                 return r;
-        object = context_object(w->context, v);
+        object = context_object(w->context, &v->v);
         if (!object)
                 return -ENOMEM;
         r = rules_apply(w->context, v, object, head, w->window, (end - head) / page_size, &found);

@@ -79,6 +79,9 @@
 #define LIMIT_FRAMES_BYTES (256ULL * 1024 * 1024)
 /* Entries of one process that a thread remembers to know them again in others: 2 MiB of them, for 1 GiB of memory. */
 #define LIMIT_ECHO_PAGES (256U * 1024)
+/* Pieces of shared objects, 16 MiB each, of which is remembered what a group has seen of them: 1 TiB for 40 MiB of memory, which is
+ * what the frames of as much take. More is read in each process that maps it. */
+#define LIMIT_SEEN_CHUNKS 65536U
 /* Looking for the pages of one process in mappings that are nearly empty, on kernels that do not tell where they are (before 6.7).
  * Some 100 GiB of empty mappings are read through in this time. */
 #define LIMIT_PROBE_USEC (100ULL * 1000)

@@ -4,6 +4,7 @@
  *
  * family    a parent fills private memory and forks children that inherit it; all of them touch, overwrite or verify
  *           it on command. Process 0 is the parent.
+ * segment   the same with shared memory that all of them map, and some private memory of each.
  * member    one process with private memory of its own and, if wanted, a mapping of a given file.
  * reader    maps a file on disk that it only reads, so that its pages are clean.
  * writer    works on its memory without end: a hot part is rewritten, a few other pages a second are looked at.
@@ -49,8 +50,8 @@ static void sleep_ms(unsigned ms)
 
 static struct {
         unsigned char *memory;
-        size_t length;
-        size_t n; /* with the parent */
+        size_t length, own; /* of all, and of each */
+        size_t n;           /* with the parent */
         pid_t pids[MAX_FAMILY];
         int fds[MAX_FAMILY];
         uint64_t generation;
@@ -79,11 +80,23 @@ static size_t family_do(char what)
         }
 }
 
+static void family_own(void)
+{
+        unsigned char *p;
+
+        if (family.own == 0)
+                return;
+        p = map_anon(family.own);
+        pattern_fill(p, family.own);
+        region_add(p, family.own, PAGE);
+}
+
 static _Noreturn void family_child(size_t index, int fd)
 {
         char what;
 
         die_with_parent();
+        family_own();
         family.generation = index * 1000;
         while (read(fd, &what, 1) == 1) {
                 size_t bad = family_do(what);
@@ -110,19 +123,15 @@ static size_t family_each(char what, size_t from, size_t to)
         return from == 0 && to > 0 ? bad + family_do(what) : bad;
 }
 
-/* family MIB CHILDREN */
-static void run_family(int argc, char **argv)
+static _Noreturn void family_run(size_t children)
 {
         char line[256], word[32];
 
-        family.length = number(argc, argv, 0, 100) * MIB;
-        family.n = number(argc, argv, 1, 3) + 1;
+        family.n = children + 1;
         if (family.n > MAX_FAMILY)
                 fail("too many children");
-        family.memory = map_anon(family.length);
         pattern_fill(family.memory, family.length);
         region_add(family.memory, family.length, PAGE);
-        truth.anon = (int64_t)family.length;
         truth.again = (int64_t)(family.length * (family.n - 1));
         family.pids[0] = getpid();
         for (size_t i = 1; i < family.n; i++) {
@@ -142,6 +151,7 @@ static void run_family(int argc, char **argv)
                 (void)close(pair[1]);
                 family.fds[i] = pair[0];
         }
+        family_own();
         (void)family_each('t', 0, family.n);
         say_ready(family.pids, family.n);
         while (command_read(-1, line, sizeof(line))) {
@@ -155,6 +165,32 @@ static void run_family(int argc, char **argv)
                         say("{\"ok\":true,\"bad\":%zu}", family_each(word[0], from, to));
         }
         _exit(0);
+}
+
+/* family MIB CHILDREN */
+static void run_family(int argc, char **argv)
+{
+        family.length = number(argc, argv, 0, 100) * MIB;
+        family.memory = map_anon(family.length);
+        truth.anon = (int64_t)family.length;
+        family_run(number(argc, argv, 1, 3));
+}
+
+/* segment MIB CHILDREN OWN_MIB */
+static void run_segment(int argc, char **argv)
+{
+        size_t children = number(argc, argv, 1, 3);
+        void *p;
+
+        family.length = number(argc, argv, 0, 100) * MIB;
+        family.own = number(argc, argv, 2, 5) * MIB;
+        p = mmap(NULL, family.length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+                fail("mmap");
+        family.memory = p;
+        truth.shmem = (int64_t)family.length;
+        truth.anon = (int64_t)(family.own * (children + 1));
+        family_run(children);
 }
 
 /* -- member -- */
@@ -403,9 +439,10 @@ scenario_fn group_find(const char *name)
                 const char *name;
                 scenario_fn run;
         } groups[] = {
-                        {"family", run_family},     {"member", run_member},     {"reader", run_reader},
-                        {"writer", run_writer},     {"sleepers", run_sleepers}, {"flip-exec", run_flip_exec},
-                        {"flip-pid", run_flip_pid}, {"churn", run_churn},       {"exit", run_exit},
+                        {"family", run_family},       {"segment", run_segment},   {"member", run_member},
+                        {"reader", run_reader},       {"writer", run_writer},     {"sleepers", run_sleepers},
+                        {"flip-exec", run_flip_exec}, {"flip-pid", run_flip_pid}, {"churn", run_churn},
+                        {"exit", run_exit},
         };
 
         for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)

@@ -129,6 +129,7 @@ static struct world *world_new(uint64_t seed)
         struct world *w = calloc(1, sizeof(*w));
 
         fake_init(&w->fake);
+        w->fake.time_step = USEC_PER_MSEC; /* long enough that help is called for at once */
         w->rng = seed * 7919 + 1;
         w->own = HUGE_FIRST + 512 * 40;
         w->counts = calloc(FAKE_FRAMES, sizeof(*w->counts));
