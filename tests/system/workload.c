@@ -248,6 +248,8 @@ int main(int argc, char **argv)
                         run = load_find(argv[at]);
                 if (!run)
                         run = victim_find(argv[at]);
+                if (!run)
+                        run = shared_find(argv[at]);
                 if (!run && strcmp(argv[at], "nothing") == 0)
                         run = nothing;
         }

@@ -67,5 +67,6 @@ scenario_fn rule_find(const char *name);
 scenario_fn group_find(const char *name);
 scenario_fn load_find(const char *name);
 scenario_fn victim_find(const char *name);
+scenario_fn shared_find(const char *name);
 
 #endif
