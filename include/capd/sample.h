@@ -16,7 +16,7 @@ enum quality {
         QUALITY_UNKNOWN,     /* nothing is known, or the measurement failed */
         QUALITY_BOUND_UPPER, /* `resident` is at most this: the sum of RSS */
         QUALITY_BOUND_LOWER, /* `resident` is at least this */
-        QUALITY_EXACT,       /* every page of every process was visited */
+        QUALITY_EXACT,       /* every page of every process was visited, or known to be one that had been */
         QUALITY_ESTIMATE,    /* sampled; see `error_bytes` */
         _QUALITY_MAX,
 };
@@ -56,12 +56,12 @@ struct group_sample {
         usec_t count_cost; /* CPU time of that scan, microseconds */
         uint64_t resident; /* distinct page frames mapped by the group */
         uint64_t anon, file, shmem; /* a partition of resident */
-        uint64_t mapped;            /* page table entries that VmRSS counts, summed: resident + pages counted again */
-        uint64_t exclusive;         /* part of resident mapped exactly once on the whole host */
-        uint64_t exclusive_anon;    /* the anonymous part of that */
-        uint64_t hugetlb;           /* distinct hugetlb pages; not part of resident */
-        uint64_t swap;              /* distinct swap slots */
-        uint64_t error_bytes;       /* for QUALITY_ESTIMATE */
+        uint64_t mapped; /* page table entries that VmRSS counts, summed: resident + pages counted again; see count.h */
+        uint64_t exclusive;      /* part of resident mapped exactly once on the whole host */
+        uint64_t exclusive_anon; /* the anonymous part of that */
+        uint64_t hugetlb;        /* distinct hugetlb pages; not part of resident */
+        uint64_t swap;           /* distinct swap slots */
+        uint64_t error_bytes;    /* for QUALITY_ESTIMATE */
 
         /* by mapping counts: only where asked for */
         bool have_private;

@@ -5,6 +5,9 @@
  * A count is filled with groups and processes, run (by one thread or by several at one time, of which some may be given up),
  * and then asked for results. Groups that share processes are counted in one walk of each process. A process that
  * ends or executes another program during the walk is left out whole: what it had added is taken out again.
+ *
+ * Parts of shared mappings that can show nothing new are passed over (seen.h), unless COUNT_PRIVATE or COUNT_SHARES wants every mapping
+ * seen. How many pages are mapped in them is then taken from the kernel's counters (statm), with their error.
  */
 #ifndef CAPD_MEASURE_COUNT_H
 #define CAPD_MEASURE_COUNT_H
@@ -39,8 +42,9 @@ struct process_sample {
         enum count_outcome outcome;
         int error;       /* negative errno for COUNT_UNREAD */
         uint64_t mapped; /* its pages that VmRSS counts */
-        uint64_t anon, file, shmem;
-        uint64_t exclusive; /* mapped exactly once on the host */
+        uint64_t anon;
+        uint64_t file, shmem; /* these and `exclusive`: SIZE_UNKNOWN if parts were passed over */
+        uint64_t exclusive;   /* mapped exactly once on the host */
         uint64_t exclusive_anon;
         uint64_t hugetlb;
         uint64_t swap;
@@ -68,7 +72,7 @@ int count_add_process(struct count *c, pid_t pid, uint64_t start_time, uint64_t 
  * again in another thread, whether or not others are still at it.
  */
 int count_run(struct count *c, struct guard *guard);
-/* The same with up to so many threads that are made for it and never given up. */
+/* The same with up to so many threads, made when it takes long enough to be worth them, and never given up. */
 int count_run_parallel(struct count *c, unsigned threads);
 /* Marks the process that the lost thread, the one with this guard, is stuck on. Returns its pid, 0 if none. */
 pid_t count_give_up(struct count *c, const struct guard *guard);
