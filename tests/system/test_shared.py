@@ -42,9 +42,9 @@ def test_processes_that_go_on(t):
     """Meanwhile a count finds at least what they hold all the time, and no more than there can be."""
     p = t.workload("mappers", 8, os.path.join(t.tmp, "object"))
     held, most = p.truth["shmem"], 3 * 64 * MIB
-    for i in range(3):
+    for i in range(2):
         p.ask("run")
-        for k in range(3):
+        for k in range(2):
             counted = t.measure(*p.pids)
             t.equal(counted["quality"], "exact", f"quality of count {k} in round {i}")
             t.equal(counted["processes"], len(p.pids), "processes")
@@ -52,6 +52,10 @@ def test_processes_that_go_on(t):
             t.check(counted["shmem"] <= 2 * most, f"shmem {counted['shmem']} is more than the objects ever had")
         p.ask("stop")
         compare(t, p.pids, f"after round {i}")
+
+
+# an emulated guest is slow, and these keep its processors busy
+test_processes_that_map_parts.limit = test_processes_that_go_on.limit = 600
 
 
 def test_segment_of_all(t):
