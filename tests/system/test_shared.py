@@ -28,11 +28,15 @@ def compare(t, pids, what):
     t.equal(counted["quality"], "exact", f"quality {what}")
 
 
+# They keep a guest's processors busy: there it is the other kernel that matters, and less of it will do.
+SEEDS, STEPS = (2, 6) if harness.SLOW == 1 else (1, 3)
+
+
 def test_processes_that_map_parts(t):
     """After every few of their random steps they stand still, and both counts agree to the byte."""
-    for seed in range(2):
+    for seed in range(SEEDS):
         p = t.workload("--seed", seed, "mappers", 8, os.path.join(t.tmp, f"object{seed}"))
-        for i in range(6):
+        for i in range(STEPS):
             p.ask(f"step {4 + i * 6}")
             compare(t, p.pids, f"after step {i} with seed {seed}")
         p.end()
@@ -42,7 +46,7 @@ def test_processes_that_go_on(t):
     """Meanwhile a count finds at least what they hold all the time, and no more than there can be."""
     p = t.workload("mappers", 8, os.path.join(t.tmp, "object"))
     held, most = p.truth["shmem"], 3 * 64 * MIB
-    for i in range(2):
+    for i in range(SEEDS):
         p.ask("run")
         for k in range(2):
             counted = t.measure(*p.pids)
