@@ -87,6 +87,8 @@ def test_nspawn(t):
     t.zram(512)
     bystander = Bystander(t)
     name = "capdtests"
+    # which systemd-nspawn 257 leaves when it is killed
+    t.cleanup(lambda: t.run("umount", f"/run/systemd/nspawn/unix-export/{name}"))
     process = Process(t, ["systemd-nspawn", "--quiet", f"--machine={name}", "--directory=/", "--volatile=yes", "--as-pid2", "--pipe",
                           f"--bind-ro={WORKLOAD}:/workload", "/workload", "family", "80", "3"])
     process.ready()
