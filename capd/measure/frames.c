@@ -71,7 +71,7 @@ static int grow(struct frames *f)
                         *frames_find_slot(t, old->slots[i].key, &words) = old->slots[i];
         if (f->shared)
                 t->older = old;
-        else if (old)
+        else
                 release(old, table_bytes(old));
         __atomic_store_n(&f->table, t, __ATOMIC_RELEASE);
         return 0;

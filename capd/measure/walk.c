@@ -47,20 +47,6 @@ usec_t walk_hold(struct walk *w)
         return sys->ops->now(sys);
 }
 
-int64_t walk_let_go(struct walk *w, usec_t began)
-{
-        const struct sys *sys = w->context->sys;
-        usec_t took;
-
-        if (!guard_leave(w->guard)) {
-                w->context->lost = true;
-                return -ECANCELED;
-        }
-        took = sys->ops->now(sys) - began;
-        w->in_lock += took;
-        return (int64_t)took;
-}
-
 /* Leaves a guarded call: 0, or -ECANCELED if the thread was given up in it. */
 static int leave(struct walk *w)
 {
@@ -68,6 +54,19 @@ static int leave(struct walk *w)
                 return 0;
         w->context->lost = true;
         return -ECANCELED;
+}
+
+int64_t walk_let_go(struct walk *w, usec_t began)
+{
+        const struct sys *sys = w->context->sys;
+        usec_t took;
+        int r = leave(w);
+
+        if (r < 0)
+                return r;
+        took = sys->ops->now(sys) - began;
+        w->in_lock += took;
+        return (int64_t)took;
 }
 
 int walk_read_raw(struct walk *w, uint64_t address, size_t n, uint64_t *entries)
