@@ -21,8 +21,7 @@ const struct privilege privileges[] = {
                 {"cap_fowner",
                  "paging out file pages of files that root does not own (without it they are skipped silently)"},
                 {"cap_dac_override", "memory.reclaim and cgroup.procs of cgroups that were handed to a user and are "
-                                     "the user's files since"},
-                {"cap_dac_read_search", "PidFile= in directories that only their owner may enter"},
+                                     "the user's files since; PidFile= in directories that only their owner may enter"},
                 {"cap_setuid", "starting the front as an unprivileged user"},
                 {"cap_setgid", "starting the front as an unprivileged user"},
                 {"cap_kill", "ending a front that does not answer, and LastResort=kill"},

@@ -179,7 +179,7 @@ def test_rights(t):
     needs_damon(t)
     t.zram(100)
     family = target(t, 16, 3)
-    kept = ("sys_admin", "sys_ptrace", "sys_nice", "fowner", "dac_read_search", "setuid", "setgid", "kill")
+    kept = ("sys_admin", "sys_ptrace", "sys_nice", "fowner", "dac_override", "setuid", "setgid", "kill")
     done = t.run("setpriv", "--inh-caps=-all", "--bounding-set=-all" + "".join(f",+{c}" for c in kept), DRIVER, "--any",
                  "--runtime", t.tmp, *map(str, family.pids), check=0)
     t.check("problem" not in done.stdout, done.stdout)
