@@ -3,7 +3,7 @@
  * bench-count.c: what a count costs, beside what one would do without capd.
  *
  *     bench-count count N PID…   N times in turn: libmeasure's exact count of the group, with all processors and with one thread,
- *                                a loop that opens and reads smaps_rollup of each process, and one that reads pagemap of each
+ *                                a loop that opens and reads smaps_rollup of each process, and the bare reading of pagemap of each
  *     bench-count one N PID…     N times the count with one thread, and nothing else
  *     bench-count old N PID…     the same as on Linux before 6.7: without PAGEMAP_SCAN
  *     bench-count statm N PID…   N times: open, read and close statm of each process
@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,9 @@
 #include "capd/measure/count.h"
 #include "capd/measure/features.h"
 #include "capd/measure/worker.h"
+
+#define MAPS_BYTES  (1U << 20)
+#define MAX_THREADS 16U
 
 static uint64_t count_once(const struct sys *sys, const struct features *features, unsigned threads, const pid_t *pids,
                            size_t n, double *ret_wall, double *ret_cpu)
@@ -77,36 +81,68 @@ static uint64_t rollup_once(const pid_t *pids, size_t n, double *ret_wall, doubl
 }
 
 /* What reading the same page tables costs by itself, with nothing done to what was read: no count by page frame can be cheaper. */
-static void bare_once(const pid_t *pids, size_t n, double *ret_wall, double *ret_cpu)
+static void bare_read(pid_t pid)
 {
-        static char maps[1 << 20];
-        static uint64_t window[2048];
+        _cleanup_free_ char *maps = malloc(MAPS_BYTES);
+        uint64_t window[2048];
+        unsigned long from, to;
+        char path[64];
+        int fd;
+
+        if (!maps)
+                die("malloc", ENOMEM);
+        slurp(pid, "maps", maps, MAPS_BYTES);
+        snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                die(path, errno);
+        for (char *line = maps; line && sscanf(line, "%lx-%lx", &from, &to) == 2;) {
+                while (from < to && from < 1UL << 47) {
+                        size_t pages = (to - from) / 4096 < 2048 ? (to - from) / 4096 : 2048;
+
+                        if (pread(fd, window, pages * 8, (off_t)(from / 4096 * 8)) <= 0)
+                                break;
+                        from += pages * 4096;
+                }
+                line = strchr(line, '\n');
+                line = line ? line + 1 : NULL;
+        }
+        (void)close(fd);
+}
+
+struct bare {
+        const pid_t *pids;
+        size_t n;
+        _Atomic size_t next;
+};
+
+static void *bare_thread(void *arg)
+{
+        struct bare *b = arg;
+
+        for (size_t i; (i = b->next++) < b->n;)
+                bare_read(b->pids[i]);
+        return NULL;
+}
+
+static void bare_once(unsigned threads, const pid_t *pids, size_t n, double *ret_wall, double *ret_cpu)
+{
+        struct bare b = {.pids = pids, .n = n};
+        pthread_t helpers[MAX_THREADS];
         struct stopwatch watch;
+        unsigned started = 0;
 
         start(&watch);
-        for (size_t i = 0; i < n; i++) {
-                unsigned long from, to;
-                char path[64];
-                int fd;
+        while (started + 1 < MIN(threads, MAX_THREADS)) {
+                int r = pthread_create(&helpers[started], NULL, bare_thread, &b);
 
-                slurp(pids[i], "maps", maps, sizeof(maps));
-                snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pids[i]);
-                fd = open(path, O_RDONLY | O_CLOEXEC);
-                if (fd < 0)
-                        die(path, errno);
-                for (char *line = maps; line && sscanf(line, "%lx-%lx", &from, &to) == 2;) {
-                        while (from < to && from < 1UL << 47) {
-                                size_t pages = (to - from) / 4096 < 2048 ? (to - from) / 4096 : 2048;
-
-                                if (pread(fd, window, pages * 8, (off_t)(from / 4096 * 8)) <= 0)
-                                        break;
-                                from += pages * 4096;
-                        }
-                        line = strchr(line, '\n');
-                        line = line ? line + 1 : NULL;
-                }
-                (void)close(fd);
+                if (r != 0)
+                        die("pthread_create", r);
+                started++;
         }
+        bare_thread(&b);
+        while (started > 0)
+                pthread_join(helpers[--started], NULL);
         *ret_wall = since(&watch.wall, CLOCK_MONOTONIC);
         *ret_cpu = since(&watch.cpu, CLOCK_PROCESS_CPUTIME_ID);
 }
@@ -115,7 +151,7 @@ int main(int argc, char **argv)
 {
         static struct features features;
         _cleanup_free_ pid_t *pids = NULL;
-        double wall, cpu, one_wall, one_cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu;
+        double wall, cpu, one_wall, one_cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu, bare_one_wall, bare_one_cpu;
         struct sys sys;
         size_t n;
         int r;
@@ -145,12 +181,13 @@ int main(int argc, char **argv)
 
                         if (count_once(&sys, &features, 1, pids, n, &one_wall, &one_cpu) != resident)
                                 fprintf(stderr, "one thread counts differently: has something changed?\n");
-                        bare_once(pids, n, &bare_wall, &bare_cpu);
+                        bare_once(worker_useful_threads(), pids, n, &bare_wall, &bare_cpu);
+                        bare_once(1, pids, n, &bare_one_wall, &bare_one_cpu);
                         printf("{\"count\":%.0f,\"count_cpu\":%.0f,\"one\":%.0f,\"one_cpu\":%.0f,\"rollup\":%.0f,"
-                               "\"rollup_cpu\":%.0f,"
-                               "\"bare\":%.0f,\"bare_cpu\":%.0f,\"resident\":%llu,\"pss\":%llu}\n",
+                               "\"rollup_cpu\":%.0f,\"bare\":%.0f,\"bare_cpu\":%.0f,\"bare_one\":%.0f,"
+                               "\"bare_one_cpu\":%.0f,\"resident\":%llu,\"pss\":%llu}\n",
                                wall, cpu, one_wall, one_cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu,
-                               (unsigned long long)resident, (unsigned long long)pss);
+                               bare_one_wall, bare_one_cpu, (unsigned long long)resident, (unsigned long long)pss);
                 } else if (strcmp(argv[1], "statm") != 0) {
                         uint64_t resident = count_once(&sys, &features, 1, pids, n, &wall, &cpu);
 
