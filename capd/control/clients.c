@@ -75,14 +75,13 @@ void clients_free_all(struct front *f)
         }
 }
 
-int client_credentials(struct front *f, sd_bus_message *m, uid_t *ret_uid, pid_t *ret_pid)
+int client_credentials(struct front *f, sd_bus_message *m, struct caller *ret)
 {
         sd_bus *bus = sd_bus_message_get_bus(m);
 
         for (const struct client *c = f->clients; c; c = c->next)
                 if (c->bus == bus) {
-                        *ret_uid = c->uid;
-                        *ret_pid = c->pid;
+                        *ret = (struct caller){.uid = c->uid, .pid = c->pid};
                         return 0;
                 }
         return -ENOTCONN;
@@ -270,7 +269,7 @@ static int start_bus(struct client *c)
         if ((r = sd_bus_set_anonymous(c->bus, true)) < 0 || (r = sd_bus_set_server(c->bus, true, id)) < 0 ||
             (r = sd_bus_negotiate_fds(c->bus, false)) < 0 || (r = sd_bus_set_sender(c->bus, BUS_NAME)) < 0 ||
             (r = sd_bus_set_exit_on_disconnect(c->bus, false)) < 0 || (r = bus_objects_add(c->front, c->bus)) < 0 ||
-            (r = sd_bus_start(c->bus)) < 0 ||
+            (r = bus_objects_add_peer(c->front, c->bus)) < 0 || (r = sd_bus_start(c->bus)) < 0 ||
             (r = sd_bus_attach_event(c->bus, c->front->event, SD_EVENT_PRIORITY_NORMAL)) < 0)
                 return r;
         return sd_event_add_io(c->front->event, &c->source, c->fd, EPOLLIN, on_client, c);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * explain.c: Group.Explain(), a count made on demand.
+ * explain.c: Group.Explain() and Manager.Measure(), a count made on demand.
  *
  * It costs CPU time in proportion to the group. Root always has a fresh one, with a line for each process. Others get
  * the group's figures only, as counted within LIMIT_EXPLAIN_CACHE_USEC for whoever asked, and new counts for them are paid from
@@ -102,6 +102,7 @@ static int append_books(sd_bus_message *reply, const struct wire_books *b)
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+/* Without `books` it is the answer of Measure(). */
 static int send_answer(sd_bus_message *m, const struct wire_group *g, const struct wire_books *books, int body_fd,
                        uint32_t n_processes)
 {
@@ -109,46 +110,39 @@ static int send_answer(sd_bus_message *m, const struct wire_group *g, const stru
         int r;
 
         r = sd_bus_message_new_method_return(m, &reply);
-        if (r < 0)
-                return r;
-        r = figures_append(reply, group_figures, g);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(reply, 'a', "a{sv}");
-        if (r < 0)
-                return r;
-        r = append_processes(reply, body_fd, n_processes);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_close_container(reply);
         if (r >= 0)
-                r = append_books(reply, books);
+                r = figures_append(reply, group_figures, g);
+        if (r >= 0 && books) {
+                r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+                if (r >= 0)
+                        r = append_processes(reply, body_fd, n_processes);
+                if (r >= 0)
+                        r = sd_bus_message_close_container(reply);
+                if (r >= 0)
+                        r = append_books(reply, books);
+        }
         if (r < 0)
                 return r;
         r = sd_bus_send(sd_bus_message_get_bus(m), reply, NULL);
         return r < 0 ? r : 1;
 }
 
-int explain_call(struct front *f, sd_bus_message *m, const char *group, sd_bus_error *error)
+int explain_call(struct front *f, sd_bus_message *m, const struct caller *caller, const struct request *request,
+                 sd_bus_error *error)
 {
-        uid_t uid;
-        pid_t pid;
-        int r;
+        const struct wire_group *published = snapshot_find(&f->snapshot, request->group);
 
-        r = client_credentials(f, m, &uid, &pid);
-        if (r < 0)
-                return r;
-        if (uid != 0) {
-                const struct cached_explain *c = cache_find(f, group);
+        if (caller->uid != 0 && published) {
+                const struct cached_explain *c = cache_find(f, request->group);
                 bool spent = debt_now(f) > BURST_USEC;
 
                 if (c && (spent || front_now(f) < c->at + LIMIT_EXPLAIN_CACHE_USEC)) {
                         /* only the count is old: state and cap are as last published */
-                        struct wire_group g = *snapshot_find(&f->snapshot, group);
+                        struct wire_group g = *published;
 
                         g.sample = c->sample;
                         g.cgroups = c->cgroups;
-                        return send_answer(m, &g, &c->books, -1, 0);
+                        return send_answer(m, &g, request->brief ? NULL : &c->books, -1, 0);
                 }
                 if (spent)
                         return sd_bus_error_setf(error, BUS_ERROR_BUSY,
@@ -159,10 +153,10 @@ int explain_call(struct front *f, sd_bus_message *m, const char *group, sd_bus_e
                                                                             USEC_PER_SEC +
                                                             1));
         }
-        return pending_send(f, m, WIRE_EXPLAIN, group, 0, 0, error);
+        return pending_send(f, m, caller, request, error);
 }
 
-int explain_answer(struct front *f, sd_bus_message *m, uid_t uid, int body_fd, uint64_t size)
+int explain_answer(struct front *f, sd_bus_message *m, uid_t uid, bool brief, int body_fd, uint64_t size)
 {
         struct wire_detail d;
         int r;
@@ -184,5 +178,6 @@ int explain_answer(struct front *f, sd_bus_message *m, uid_t uid, int body_fd, u
                 f->explain_debt = debt_now(f) + MIN(d.group.sample.count_cost, 3600 * USEC_PER_SEC);
         if (!m)
                 return 0;
-        return send_answer(m, &d.group, &d.books, body_fd, uid == 0 ? MIN(d.n_processes, LIMIT_EXPLAIN_PROCESSES) : 0);
+        return send_answer(m, &d.group, brief ? NULL : &d.books, body_fd,
+                           uid == 0 ? MIN(d.n_processes, LIMIT_EXPLAIN_PROCESSES) : 0);
 }

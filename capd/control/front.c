@@ -43,15 +43,31 @@ bool front_may_log(struct front *f, enum log_kind kind)
  */
 static int let_clients_in(struct front *f)
 {
-        return f->listen_source ? 0 : clients_start(f);
+        int r;
+
+        if (f->listen_source)
+                return 0;
+        r = clients_start(f);
+        return r < 0 ? r : system_bus_start(f);
+}
+
+/* A snapshot that was found good has taken the place of `before`. Whoever makes something of snapshots does it here. */
+static void on_snapshot(struct front *f, const struct snapshot *before)
+{
+        usec_t last = before->header.published_at, now = f->snapshot.header.published_at;
+
+        /* an interval that was lowered by a reload is forgotten in some ten ticks */
+        if (last != 0 && now > last)
+                f->longest_tick = MAX(f->longest_tick / 4 * 3, now - last);
+        news_take(f, before);
 }
 
 /* Objects that a client saw stay as they are if the new ones cannot be used. */
 static void take_snapshot(struct front *f, int body_fd, uint64_t size)
 {
-        usec_t before = f->snapshot.header.published_at;
+        _cleanup_(snapshot_done) struct snapshot before = {0}, now = {0};
         const char *why = "it has no body";
-        int r = body_fd < 0 ? -EBADMSG : snapshot_read(body_fd, size, &f->snapshot, &why);
+        int r = body_fd < 0 ? -EBADMSG : snapshot_read(body_fd, size, &now, &why);
 
         if (r < 0) {
                 if (front_may_log(f, LOG_BAD_ENGINE))
@@ -59,12 +75,13 @@ static void take_snapshot(struct front *f, int body_fd, uint64_t size)
                                     strerror(-r));
                 return;
         }
+        before = f->snapshot;
+        f->snapshot = now;
+        now = (struct snapshot){0};
         r = let_clients_in(f);
         if (r < 0)
                 log_error("Cannot serve clients: %s", strerror(-r));
-        /* an interval that was lowered by a reload is forgotten in some ten ticks */
-        if (before != 0 && f->snapshot.header.published_at > before)
-                f->longest_tick = MAX(f->longest_tick / 4 * 3, f->snapshot.header.published_at - before);
+        on_snapshot(f, &before);
 }
 
 static void handle_message(struct front *f, struct wire_message *w, int body_fd)
@@ -121,6 +138,7 @@ static int leave(struct front *f)
 {
         pending_free_all(f);
         clients_free_all(f);
+        system_bus_stop(f);
         return sd_event_exit(f->event, 0);
 }
 
@@ -200,6 +218,8 @@ static void front_done(struct front *f)
 {
         pending_free_all(f);
         clients_free_all(f);
+        system_bus_stop(f);
+        news_done(f);
         explain_done(f);
         snapshot_done(&f->snapshot);
         sd_event_source_disable_unref(f->listen_source);

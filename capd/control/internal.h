@@ -2,12 +2,13 @@
 /*
  * internal.h: the parts of the front.
  *
- *     engine channel (front.c) ──► snapshot (snapshot.c) ──► objects (bus-objects.c, manager.c, group.c)
- *            ▲      └─ replies ──► pending (pending.c, explain.c)                   ▲
- *            └──── commands ◄──────────┘ ◄─────────────────── clients (clients.c, gate.c)
+ *     engine channel (front.c) ──► snapshot (snapshot.c) ──► objects (bus-objects.c, manager.c, group.c) ──► news (news.c)
+ *            ▲      └─ replies ──► pending (pending.c, explain.c)                   ▲                            │ signals
+ *            └──── commands ◄──────────┘ ◄── requests (requests.c) ◄── clients (clients.c, gate.c)              ▼
+ *                                                     └─────────────── the system bus (system-bus.c) ◄───────────┘
  *
- * One thread, one loop. The front owns everything; a client owns its bus; a pending command holds a reference to the
- * message it will answer. Whatever a client can make grow is bounded by include/capd/limits.h.
+ * One thread, one loop. The front owns everything; a client owns its bus; a request or pending command holds a reference to
+ * the message it will answer. Whatever a client can make grow is bounded by include/capd/limits.h.
  */
 #ifndef CAPD_CONTROL_INTERNAL_H
 #define CAPD_CONTROL_INTERNAL_H
@@ -41,6 +42,31 @@ int snapshot_clean_books(struct wire_books *b);
 
 /* -- the front -- */
 
+/* The connection to the system bus, which comes and goes. */
+struct system_bus {
+        sd_bus *bus; /* NULL: none */
+        sd_event_source *retry, *resume, *post;
+        bool attached; /* it is read; not while its clients have used more than their share */
+        bool owned;    /* capd has its name there */
+        bool failed;   /* to be closed, from outside its own callbacks */
+        bool served;   /* a request was handled since the last look at the clock of CPU time */
+        usec_t wait;   /* before the next attempt */
+        usec_t cpu_at, debt, debt_at;
+        char said[256]; /* the trouble that was logged last */
+};
+
+/* What is to be told on the system bus (news.c). */
+struct group_news;
+struct news {
+        sd_event_source *source;
+        struct group_news *groups; /* as many as there are in the snapshot */
+        uint64_t manager;          /* changed figures, a bit for each */
+        bool warnings;             /* these have changed */
+        uint64_t tick;             /* of the snapshot */
+        uint64_t manager_told;     /* tick */
+        size_t next;               /* group */
+};
+
 struct front {
         sd_event *event;
         int engine_fd, listen_fd;
@@ -51,6 +77,11 @@ struct front {
         usec_t longest_tick;            /* between two snapshots, of the last while */
         struct client *clients;
         unsigned n_clients, max_clients;
+        struct system_bus system_bus;
+        struct news news;
+        struct asking *asking;
+        unsigned n_asking;
+        uint64_t asked; /* questions to polkit */
         struct pending *pending;
         unsigned n_pending;
         uint32_t last_serial;
@@ -63,7 +94,7 @@ struct front {
 usec_t front_now(const struct front *f);
 
 /* What happens again and again at a client's will is logged once a minute. */
-enum log_kind { LOG_REFUSED, LOG_DROPPED, LOG_BAD_ENGINE, LOG_NO_DESCRIPTORS };
+enum log_kind { LOG_REFUSED, LOG_DROPPED, LOG_BAD_ENGINE, LOG_NO_DESCRIPTORS, LOG_BUS_BUSY, LOG_NO_POLKIT };
 bool front_may_log(struct front *f, enum log_kind kind);
 
 /* -- clients -- */
@@ -71,8 +102,12 @@ bool front_may_log(struct front *f, enum log_kind kind);
 struct client;
 int clients_start(struct front *f);
 void clients_free_all(struct front *f);
-/* Who is behind a message. -ENOTCONN if nobody is any more. */
-int client_credentials(struct front *f, sd_bus_message *m, uid_t *ret_uid, pid_t *ret_pid);
+struct caller {
+        uid_t uid;
+        pid_t pid;
+};
+/* Who is behind a message on the private socket. -ENOTCONN if nobody is any more. */
+int client_credentials(struct front *f, sd_bus_message *m, struct caller *ret);
 
 /* -- what goes into a client's bus (gate.c) -- */
 
@@ -89,11 +124,14 @@ void gate_consume(struct gate *g, size_t n, bool begin);
 /* -- objects -- */
 
 int bus_objects_add(struct front *f, sd_bus *bus);
+/* What a client of the private socket expects of a message bus. */
+int bus_objects_add_peer(struct front *f, sd_bus *bus);
 extern const sd_bus_vtable manager_vtable[], group_vtable[];
 enum figure_kind {
         FIGURE_TEXT,
         FIGURE_U32,
         FIGURE_U64,
+        FIGURE_COUNTER,
         FIGURE_SIZE,
         FIGURE_USEC,
         FIGURE_AT,
@@ -109,8 +147,11 @@ struct figure {
         enum figure_kind kind;
         size_t offset;
 };
-extern const struct figure group_figures[], process_figures[], books_figures[],
+extern const struct figure manager_figures[], group_figures[], process_figures[], books_figures[],
                 charge_figures[]; /* end with a NULL name */
+/* Whether the property emits PropertiesChanged, and is another one now. Ages and times move by themselves. */
+bool figure_announced(const struct figure *f);
+bool figure_differs(const struct figure *f, const void *a, const void *b);
 /* Appends the figures of one struct as a{sv}. */
 int figures_append(sd_bus_message *m, const struct figure *figures, const void *data);
 
@@ -127,6 +168,7 @@ DECLARE_GETTER(figure_get_age);
 #define FIGURE_SIGNATURE_TEXT    "s"
 #define FIGURE_SIGNATURE_U32     "u"
 #define FIGURE_SIGNATURE_U64     "t"
+#define FIGURE_SIGNATURE_COUNTER "t"
 #define FIGURE_SIGNATURE_SIZE    "t"
 #define FIGURE_SIGNATURE_USEC    "t"
 #define FIGURE_SIGNATURE_AT      "t"
@@ -139,6 +181,7 @@ DECLARE_GETTER(figure_get_age);
 #define FIGURE_GETTER_TEXT       figure_get_text
 #define FIGURE_GETTER_U32        NULL
 #define FIGURE_GETTER_U64        NULL
+#define FIGURE_GETTER_COUNTER    NULL
 #define FIGURE_GETTER_SIZE       NULL
 #define FIGURE_GETTER_USEC       NULL
 #define FIGURE_GETTER_AT         NULL
@@ -148,27 +191,63 @@ DECLARE_GETTER(figure_get_age);
 #define FIGURE_GETTER_STATE      figure_get_state
 #define FIGURE_GETTER_QUALITY    figure_get_quality
 #define FIGURE_GETTER_AGE        figure_get_age
+#define FIGURE_FLAGS_TEXT        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define FIGURE_FLAGS_U32         SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define FIGURE_FLAGS_U64         SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define FIGURE_FLAGS_COUNTER     0
+#define FIGURE_FLAGS_SIZE        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define FIGURE_FLAGS_USEC        0
+#define FIGURE_FLAGS_AT          0
+#define FIGURE_FLAGS_I64         SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define FIGURE_FLAGS_INT         SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define FIGURE_FLAGS_BOOL        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define FIGURE_FLAGS_STATE       SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define FIGURE_FLAGS_QUALITY     SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define FIGURE_FLAGS_AGE         0
+
+/* -- requests: who asks, and whether they may -- */
+
+struct request {
+        enum wire_verb verb;
+        bool brief; /* WIRE_EXPLAIN: the group's figures alone */
+        uint64_t bytes;
+        usec_t duration;
+        char group[LIMIT_GROUP_NAME_BYTES];
+};
+/* Answers `m`, now or later. 1 for the method handler to return, or a negative errno with *error set. Explaining is open to
+ * everybody; all else needs root or, on the system bus, polkit's yes. */
+int request_begin(struct front *f, sd_bus_message *m, const struct request *request, sd_bus_error *error);
+void request_forget_bus(struct front *f);
 
 /* -- commands -- */
 
-struct pending;
-/* Sends a command for the client behind `m` and answers `m` when the engine has. 1 for the method handler to return, or a
- * negative errno with *error set. */
-int pending_send(struct front *f, sd_bus_message *m, enum wire_verb verb, const char *group, uint64_t bytes,
-                 usec_t duration, sd_bus_error *error);
+/* Sends a command for a caller and answers `m` when the engine has. As request_begin(). */
+int pending_send(struct front *f, sd_bus_message *m, const struct caller *caller, const struct request *request,
+                 sd_bus_error *error);
 void pending_reply(struct front *f, const struct wire_message *w, int body_fd);
 void pending_expire(struct front *f, usec_t now);
 void pending_forget_bus(struct front *f, sd_bus *bus);
 void pending_free_all(struct front *f);
 
-/* Only root may: 0, or a negative errno with *error saying who may. */
-int authorize(struct front *f, sd_bus_message *m, sd_bus_error *error);
+/* -- Explain() and Measure() -- */
 
-/* -- Explain() -- */
-
-int explain_call(struct front *f, sd_bus_message *m, const char *group, sd_bus_error *error);
+int explain_call(struct front *f, sd_bus_message *m, const struct caller *caller, const struct request *request,
+                 sd_bus_error *error);
 /* The engine's answer: kept for others, and given to `m` (which may be NULL). */
-int explain_answer(struct front *f, sd_bus_message *m, uid_t uid, int body_fd, uint64_t size);
+int explain_answer(struct front *f, sd_bus_message *m, uid_t uid, bool brief, int body_fd, uint64_t size);
 void explain_done(struct front *f);
+
+/* -- the system bus -- */
+
+/* Connects, now or whenever there is a bus. Negative errno only if that cannot even be tried. */
+int system_bus_start(struct front *f);
+void system_bus_stop(struct front *f);
+/* The bus to tell something on, or NULL. */
+sd_bus *system_bus_audience(struct front *f);
+void system_bus_fail(struct front *f, const char *why);
+
+/* A snapshot has taken the place of `before`: what that changes is told, figures at most once a tick. */
+void news_take(struct front *f, const struct snapshot *before);
+void news_done(struct front *f);
 
 #endif

@@ -50,81 +50,88 @@ static int get_warnings(sd_bus *bus, const char *path, const char *interface, co
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-/* All methods but those below: who asks, what group, what to do. */
-static int command(struct front *f, sd_bus_message *m, enum wire_verb verb, const char *group, uint64_t bytes,
-                   usec_t duration, sd_bus_error *error)
-{
-        int r = authorize(f, m, error);
-
-        return r < 0 ? r : pending_send(f, m, verb, group, bytes, duration, error);
-}
-
-static int group_command(struct front *f, sd_bus_message *m, enum wire_verb verb, sd_bus_error *error)
+static int read_group(sd_bus_message *m, struct request *r, sd_bus_error *error)
 {
         const char *group;
-        int r = sd_bus_message_read(m, "s", &group);
+        int n = sd_bus_message_read(m, "s", &group);
 
-        return r < 0 ? r : command(f, m, verb, group, 0, 0, error);
+        if (n < 0)
+                return n;
+        if (strlen(group) >= sizeof(r->group))
+                return sd_bus_error_set(error, BUS_ERROR_NO_SUCH_GROUP, "no group has a name as long as that");
+        strcpy(r->group, group);
+        return 0;
+}
+
+static int group_request(struct front *f, sd_bus_message *m, struct request request, sd_bus_error *error)
+{
+        int r = read_group(m, &request, error);
+
+        return r < 0 ? r : request_begin(f, m, &request, error);
 }
 
 static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        return command(userdata, m, WIRE_RELOAD, "", 0, 0, error);
+        return request_begin(userdata, m, &(struct request){.verb = WIRE_RELOAD}, error);
 }
 
 static int method_get_config(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        return command(userdata, m, WIRE_CONFIG, "", 0, 0, error);
+        return request_begin(userdata, m, &(struct request){.verb = WIRE_CONFIG}, error);
 }
 
 static int method_pause(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        return group_command(userdata, m, WIRE_PAUSE, error);
+        return group_request(userdata, m, (struct request){.verb = WIRE_PAUSE}, error);
 }
 
 static int method_resume(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        return group_command(userdata, m, WIRE_RESUME, error);
+        return group_request(userdata, m, (struct request){.verb = WIRE_RESUME}, error);
 }
 
 static int method_enforce(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        return group_command(userdata, m, WIRE_ENFORCE, error);
+        return group_request(userdata, m, (struct request){.verb = WIRE_ENFORCE}, error);
+}
+
+static int method_measure(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        return group_request(userdata, m, (struct request){.verb = WIRE_EXPLAIN, .brief = true}, error);
 }
 
 static int method_set_cap(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        const char *group;
-        uint64_t bytes, duration;
+        struct request request = {.verb = WIRE_SET_CAP};
         int r;
 
-        r = sd_bus_message_read(m, "stt", &group, &bytes, &duration);
+        r = read_group(m, &request, error);
+        if (r >= 0)
+                r = sd_bus_message_read(m, "tt", &request.bytes, &request.duration);
         if (r < 0)
                 return r;
-        r = authorize(userdata, m, error);
-        if (r < 0)
-                return r;
-        if (bytes != 0 && bytes < LIMIT_CAP_MIN_BYTES)
+        if (request.bytes != 0 && request.bytes < LIMIT_CAP_MIN_BYTES)
                 return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS,
                                          "a cap is at least %llu bytes, or 0 for the configured one",
                                          LIMIT_CAP_MIN_BYTES);
-        if (bytes > INT64_MAX)
+        if (request.bytes > INT64_MAX)
                 return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "the cap is too large");
-        if (duration > LIMIT_TEMPORARY_CAP_USEC)
+        if (request.duration > LIMIT_TEMPORARY_CAP_USEC)
                 return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
                                         "a temporary cap lasts at most 366 days; to keep it, write it "
                                         "into " DEFAULT_CONFIG_FILE);
-        return pending_send(userdata, m, WIRE_SET_CAP, group, bytes, duration, error);
+        return request_begin(userdata, m, &request, error);
 }
 
 #define FIGURE_PROPERTY(name, kind, member)                                                                            \
         SD_BUS_PROPERTY(#name, FIGURE_SIGNATURE_##kind, FIGURE_GETTER_##kind,                                          \
-                        offsetof(struct front, snapshot.header.member), 0),
+                        offsetof(struct front, snapshot.header.member), FIGURE_FLAGS_##kind),
 
 /* The text that changes return is one line for the user: what was done. */
 const sd_bus_vtable manager_vtable[] = {
                 SD_BUS_VTABLE_START(0),
-                BUS_MANAGER_FIGURES(FIGURE_PROPERTY) SD_BUS_PROPERTY("Warnings", "as", get_warnings, 0, 0),
+                BUS_MANAGER_FIGURES(FIGURE_PROPERTY)
+                                SD_BUS_PROPERTY("Warnings", "as", get_warnings, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
                 SD_BUS_PROPERTY("SnapshotAgeUSec", "t", get_age, 0, 0),
                 SD_BUS_PROPERTY("EngineResponding", "b", get_responding, 0, 0),
                 SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", outcome), method_reload,
@@ -137,7 +144,11 @@ const sd_bus_vtable manager_vtable[] = {
                                         SD_BUS_RESULT("s", outcome), method_set_cap, SD_BUS_VTABLE_UNPRIVILEGED),
                 SD_BUS_METHOD_WITH_ARGS("Enforce", SD_BUS_ARGS("s", group), SD_BUS_RESULT("s", outcome), method_enforce,
                                         SD_BUS_VTABLE_UNPRIVILEGED),
+                SD_BUS_METHOD_WITH_ARGS("Measure", SD_BUS_ARGS("s", group), SD_BUS_RESULT("a{sv}", figures),
+                                        method_measure, SD_BUS_VTABLE_UNPRIVILEGED),
                 SD_BUS_METHOD_WITH_ARGS("GetConfig", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", text), method_get_config,
                                         SD_BUS_VTABLE_UNPRIVILEGED),
+                SD_BUS_SIGNAL_WITH_ARGS("StateChanged",
+                                        SD_BUS_ARGS("s", group, "s", old_state, "s", new_state, "s", reason), 0),
                 SD_BUS_VTABLE_END,
 };

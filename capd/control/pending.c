@@ -21,6 +21,7 @@ struct pending {
         struct pending *next;
         uint32_t serial;
         enum wire_verb verb;
+        bool brief;
         uid_t uid;
         usec_t since;
         sd_bus_message *call; /* NULL: nobody waits any more */
@@ -73,38 +74,32 @@ static uint32_t next_serial(struct front *f)
         }
 }
 
-int pending_send(struct front *f, sd_bus_message *m, enum wire_verb verb, const char *group, uint64_t bytes,
-                 usec_t duration, sd_bus_error *error)
+int pending_send(struct front *f, sd_bus_message *m, const struct caller *caller, const struct request *request,
+                 sd_bus_error *error)
 {
         struct wire_command c = {.magic = WIRE_MAGIC,
                                  .version = WIRE_VERSION,
-                                 .verb = verb,
-                                 .bytes = bytes,
-                                 .duration = duration};
+                                 .verb = request->verb,
+                                 .bytes = request->bytes,
+                                 .duration = request->duration,
+                                 .uid = caller->uid,
+                                 .pid = caller->pid};
         struct pending *p;
-        uid_t uid;
-        pid_t pid;
-        int r;
 
-        r = client_credentials(f, m, &uid, &pid);
-        if (r < 0)
-                return r;
-        if (strlen(group) >= sizeof(c.group))
-                return sd_bus_error_set(error, BUS_ERROR_NO_SUCH_GROUP, "no group has a name as long as that");
-        if (f->n_pending >= LIMIT_PENDING_COMMANDS || (uid != 0 && !user_has_room(f, uid)))
+        if (f->n_pending >= LIMIT_PENDING_COMMANDS || (caller->uid != 0 && !user_has_room(f, caller->uid)))
                 return busy(error);
         p = calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;
         c.serial = p->serial = next_serial(f);
-        c.uid = p->uid = uid;
-        c.pid = pid;
-        text_copy(c.group, sizeof(c.group), group);
+        text_copy(c.group, sizeof(c.group), request->group);
         if (send(f->engine_fd, &c, sizeof(c), MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof(c)) {
                 pending_free(p);
                 return busy(error); /* the channel is full, or closed: then the loop is about to see it */
         }
-        p->verb = verb;
+        p->verb = request->verb;
+        p->brief = request->brief;
+        p->uid = caller->uid;
         p->since = front_now(f);
         p->call = sd_bus_message_ref(m);
         p->next = f->pending;
@@ -173,7 +168,7 @@ static int answer(struct front *f, struct pending *p, const struct wire_message 
                 return r;
         }
         if (p->verb == WIRE_EXPLAIN)
-                return explain_answer(f, p->call, p->uid, body_fd, w->body_size);
+                return explain_answer(f, p->call, p->uid, p->brief, body_fd, w->body_size);
         if (!p->call)
                 return 0;
         if (p->verb == WIRE_CONFIG) {

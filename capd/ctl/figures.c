@@ -18,6 +18,7 @@ enum figure_kind {
         FIGURE_QUALITY,
         FIGURE_AGE,
         /* carried in the same way */
+        FIGURE_COUNTER = FIGURE_U64,
         FIGURE_SIZE = FIGURE_U64,
         FIGURE_USEC = FIGURE_U64,
         FIGURE_AT = FIGURE_U64,

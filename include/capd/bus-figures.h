@@ -9,6 +9,7 @@
  *   TEXT     s  char array
  *   U32      u  a count, or basis points
  *   U64      t  a count
+ *   COUNTER  t  one that moves at every tick; no PropertiesChanged tells that
  *   SIZE     t  bytes; UINT64_MAX: unknown, or (for a cap) none
  *   USEC     t  microseconds
  *   AT       t  CLOCK_MONOTONIC, microseconds; 0: never
@@ -134,7 +135,7 @@
         X(PolicyLoadedTimestampMonotonic, AT, policy_loaded_at)                                                        \
         X(StartedTimestampMonotonic, AT, started_at)                                                                   \
         X(PublishedTimestampMonotonic, AT, published_at)                                                               \
-        X(Tick, U64, tick)                                                                                             \
+        X(Tick, COUNTER, tick)                                                                                         \
         X(NGroups, U32, n_groups)                                                                                      \
         X(Processes, U32, processes)                                                                                   \
         X(Quarantined, U32, quarantined)                                                                               \

@@ -8,6 +8,8 @@
 #define BUS_GROUP_PREFIX      "/org/capd1/group"
 #define BUS_MANAGER_INTERFACE "org.capd1.Manager"
 #define BUS_GROUP_INTERFACE   "org.capd1.Group"
+/* What polkit is asked about. */
+#define BUS_MANAGE_ACTION "org.capd1.manage"
 
 /* Errors beside the standard org.freedesktop.DBus.Error ones. */
 #define BUS_ERROR_NO_SUCH_GROUP "org.capd1.Error.NoSuchGroup"

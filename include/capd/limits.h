@@ -154,6 +154,22 @@
 /* Clients other than root with a reply that they have not read: one with every group may have megabytes. */
 #define LIMIT_UNREAD_REPLIES          16U
 #define LIMIT_UNREAD_REPLIES_PER_USER 4U
+/* Requests from the system bus of which it is not known yet whether they may be done: in all; of one sender or user other than root;
+ * and what is kept for root. A bus answers who a sender is in milliseconds, or it hangs; people take their time with polkit. */
+#define LIMIT_ASKING             64U
+#define LIMIT_ASKING_PER_USER    4U
+#define LIMIT_ASKING_FOR_ROOT    32U
+#define LIMIT_CREDENTIALS_USEC   (5ULL * 1000 * 1000)
+#define LIMIT_POLKIT_USEC        (10ULL * 1000 * 1000)
+#define LIMIT_POLKIT_DIALOG_USEC (120ULL * 1000 * 1000)
+/* Answers to the system bus that it has not taken yet: what comes in meanwhile is not answered. Messages altogether: it is left and
+ * joined anew, since it does not do its work. */
+#define LIMIT_BUS_UNREAD   8U
+#define LIMIT_BUS_MESSAGES 16384U
+/* Clients of the system bus together may use so many hundredths of a percent of one CPU; it is not read while they are over. */
+#define LIMIT_BUS_CPU_BASIS_POINTS 2000U
+/* Longest pause before another attempt at a bus that is not there. */
+#define LIMIT_BUS_RETRY_USEC (30ULL * 1000 * 1000)
 /* Commands waiting for the engine, those of one user other than root, and what is kept for root. */
 #define LIMIT_PENDING_COMMANDS          64U
 #define LIMIT_PENDING_COMMANDS_PER_USER 4U
