@@ -18,7 +18,9 @@ const struct option_text option_texts[] = {
                 {"output", "COLS", "columns to show, +COLS to add some", 'o', VERB_TABLE},
                 {"noheadings", NULL, "do not print headings", 'n', VERB_TABLE},
                 {"raw", NULL, "print without alignment, odd bytes as \\xNN", 'r', VERB_TABLE},
-                {"watch", "SECONDS", "status: print again and again", 'w', VERB_STATUS},
+                {"watch", "SECONDS", "status, top: how often to look; status then prints again and again", 'w',
+                 VERB_STATUS | VERB_TOP},
+                {"global", NULL, "stat: also the memory of the host, and the threshold", 'g', VERB_STAT},
                 {"user", "NAME", "measure: processes of a user", 0, VERB_MEASURE},
                 {"uid", "NUMBERS", "measure: of user numbers, such as 1000-1999", 0, VERB_MEASURE},
                 {"gid", "NUMBERS", "measure: of group numbers", 0, VERB_MEASURE},
@@ -57,7 +59,7 @@ static int usage(const char *format, const char *what, const char *hint)
 
 static int find_verb(const char *word, const struct verb **ret)
 {
-        const char *names[16] = {0};
+        const char *names[32] = {0};
 
         for (size_t i = 0; verbs[i].name; i++) {
                 names[i] = verbs[i].name;
@@ -104,6 +106,7 @@ static int take_option(struct arguments *a, const char *name, const char *value)
                      {"raw", &a->raw},
                      {"help", &a->help},
                      {"version", &a->version},
+                     {"global", &a->global},
                      {"private", &a->want_private},
                      {"pss", &a->want_pss}};
         const struct {
@@ -260,5 +263,6 @@ void print_help(FILE *f)
         }
         print_columns(f, "Columns of status and measure:", group_columns);
         print_columns(f, "Columns of ps:", process_columns);
+        print_columns(f, "Columns of stat:", stat_columns);
         fputs("\nExit status: 0 done, 1 failed, 2 usage, 3 capd is not running. See capctl(1).\n", f);
 }

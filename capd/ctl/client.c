@@ -33,6 +33,13 @@ usec_t now_monotonic(void)
         return (usec_t)ts.tv_sec * USEC_PER_SEC + (usec_t)ts.tv_nsec / 1000;
 }
 
+void pause_for(usec_t t)
+{
+        struct timespec ts = {.tv_sec = (time_t)(t / USEC_PER_SEC), .tv_nsec = (long)(t % USEC_PER_SEC) * 1000};
+
+        nanosleep(&ts, NULL);
+}
+
 static int connect_failed(const struct arguments *a, const char *path, int error)
 {
         bool standard = strcmp(a->runtime_directory, DEFAULT_RUNTIME_DIRECTORY) == 0;
@@ -41,7 +48,12 @@ static int connect_failed(const struct arguments *a, const char *path, int error
                 return failed("no permission to reach capd at %s: ask as root", path);
         if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR) {
                 if (standard)
-                        (void)failed("capd is not running: start it as root, with the service manager or as \"capd\"");
+                        (void)failed("capd is not running: %s",
+                                     access("/run/systemd/system", F_OK) == 0
+                                                     ? "'systemctl start capd' starts it, 'journalctl -u capd' says "
+                                                       "why "
+                                                       "it stopped"
+                                                     : "'capd' as root starts it; 'capctl measure' works without it");
                 else
                         (void)failed("capd is not running with --runtime-directory %s", a->runtime_directory);
                 return EXIT_NO_DAEMON;

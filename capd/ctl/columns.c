@@ -236,6 +236,22 @@ int columns_select(const struct column *all, const struct arguments *a, unsigned
         return 0;
 }
 
+bool columns_name(const char *list, const struct column *c)
+{
+        const size_t header = strlen(c->header), key = strlen(c->key);
+
+        for (const char *word = list + (list[0] == '+');; word++) {
+                size_t n = strcspn(word, ",");
+
+                if ((n == header && strncasecmp(word, c->header, n) == 0) ||
+                    (n == key && strncasecmp(word, c->key, n) == 0))
+                        return true;
+                word += n;
+                if (!*word)
+                        return false;
+        }
+}
+
 bool selection_has(const struct selection *s, unsigned flag)
 {
         for (size_t i = 0; i < s->n; i++)

@@ -49,6 +49,7 @@ struct arguments {
         usec_t watch;       /* 0: once */
         const char *file, *duration;
         bool want_private, want_pss;
+        bool global;                  /* stat: the host too */
         char *selectors[_SELECT_MAX]; /* words joined by blanks, or NULL */
         char **words;                 /* what is not an option, behind the verb; belongs to argv */
         size_t n_words;
@@ -62,6 +63,8 @@ enum verb_flags {
         VERB_MEASURE = 1 << 3,
         VERB_CONFIG = 1 << 4,
         VERB_CAP = 1 << 5,
+        VERB_TOP = 1 << 6,
+        VERB_STAT = 1 << 7,
 };
 
 struct verb {
@@ -87,6 +90,8 @@ void print_help(FILE *f);
 /* "capctl: …" on standard error. Returns EXIT_FAILED. */
 int failed(const char *format, ...) _printf_(1, 2);
 int out_of_memory(void);
+/* What failed() says goes to `buf` from now on, the last message in place of others; NULL: to standard error again. */
+void failures_to(char *buf, size_t size);
 
 /* -- the daemon -- */
 
@@ -123,6 +128,8 @@ int figures_read_process(sd_bus_message *m, struct wire_process *ret);
 int figures_read_books(sd_bus_message *m, struct wire_books *ret);
 
 usec_t now_monotonic(void);
+/* Or until a signal. */
+void pause_for(usec_t t);
 
 /* -- tables -- */
 
@@ -159,8 +166,8 @@ struct column {
         size_t offset;
         unsigned flags;
 };
-extern const struct column group_columns[], act_columns[], charge_columns[],
-                process_columns[]; /* end with a NULL header */
+extern const struct column group_columns[], act_columns[], charge_columns[], process_columns[],
+                stat_columns[]; /* end with a NULL header */
 
 #define COLUMNS_MAX 128U
 
@@ -171,6 +178,8 @@ struct selection {
 
 /* The columns to show: `flag` ones, or those of -o: "A,B" instead of them, "+A" beside them. 0 or EXIT_USAGE. */
 int columns_select(const struct column *all, const struct arguments *a, unsigned flag, struct selection *ret);
+/* Whether the words of -o name it. */
+bool columns_name(const char *list, const struct column *c);
 bool selection_has(const struct selection *s, unsigned flag);
 
 enum cell_style { CELL_TABLE, CELL_BYTES, CELL_RAW, CELL_JSON };
@@ -194,6 +203,20 @@ int tables_print_json(const struct arguments *a, const struct rows *lists, size_
 int table_print(const char *name, const struct selection *s, const struct arguments *a, const void *rows, size_t n,
                 size_t size);
 
+/* The table as text of its own, as wide as it needs; NULL for want of memory. */
+char *table_text(const struct selection *s, const void *rows, size_t n, size_t size);
+
+/* -- status, ps, top -- */
+
+#define NO_GROUPS                                                                                                      \
+        "No groups: write [Group NAME] sections into the configuration ('capctl suggest' proposes some), then run "    \
+        "'capctl reload'"
+#define PS_NEEDS_ROOT "capd shows single processes to root only; 'capctl explain' shows the sums"
+/* What is wrong with the host, capd and its configuration, a sentence a line. */
+void host_notes(FILE *f, const struct host *h);
+/* Those first that add most. */
+void processes_sort(struct wire_process *processes, size_t n);
+
 /* -- explain -- */
 
 /* The whole explanation. `now` is CLOCK_MONOTONIC. */
@@ -208,6 +231,8 @@ void explain_term(FILE *f, char sign, uint64_t bytes, const char *label);
 int verb_status(const struct arguments *a);
 int verb_explain(const struct arguments *a);
 int verb_ps(const struct arguments *a);
+int verb_top(const struct arguments *a);
+int verb_stat(const struct arguments *a);
 int verb_measure(const struct arguments *a);
 int verb_check(const struct arguments *a);
 int verb_config(const struct arguments *a);

@@ -276,6 +276,7 @@ static int name_group(struct measurement *m)
 static int choose_columns(const struct arguments *a, struct selection *ret)
 {
         struct selection s;
+        size_t kept = 0;
         int r = columns_select(group_columns, a,
                                (a->json ? COLUMN_JSON : COLUMN_MEASURE) | (a->want_private ? COLUMN_PRIVATE : 0) |
                                                (a->want_pss ? COLUMN_PSS : 0),
@@ -283,14 +284,15 @@ static int choose_columns(const struct arguments *a, struct selection *ret)
 
         if (r != 0)
                 return r;
-        if (!a->output || a->output[0] == '+') {
-                size_t kept = 0;
-
-                for (size_t i = 0; i < s.n; i++)
-                        if (!(s.items[i]->flags & COLUMN_DAEMON))
-                                s.items[kept++] = s.items[i];
-                s.n = kept;
+        for (size_t i = 0; i < s.n; i++) {
+                if (!(s.items[i]->flags & COLUMN_DAEMON))
+                        s.items[kept++] = s.items[i];
+                else if (a->output && columns_name(a->output, s.items[i])) {
+                        (void)failed("only the daemon knows %s: 'capctl status' shows it", s.items[i]->header);
+                        return EXIT_USAGE;
+                }
         }
+        s.n = kept;
         *ret = s;
         return 0;
 }

@@ -16,6 +16,12 @@ static int by_weight(const void *a, const void *b)
         return (x->pid > y->pid) - (x->pid < y->pid);
 }
 
+void processes_sort(struct wire_process *processes, size_t n)
+{
+        if (n > 0)
+                qsort(processes, n, sizeof(*processes), by_weight);
+}
+
 int verb_ps(const struct arguments *a)
 {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
@@ -33,9 +39,8 @@ int verb_ps(const struct arguments *a)
         if (r != 0)
                 return r;
         if (n == 0 && d.group.sample.processes > 0)
-                return failed("capd shows single processes to root only; 'capctl explain' shows the sums");
-        if (n > 0)
-                qsort(processes, n, sizeof(*processes), by_weight);
+                return failed(PS_NEEDS_ROOT);
+        processes_sort(processes, n);
         if (n == 0 && !a->json)
                 return EXIT_DONE;
         return table_print("processes", &s, a, processes, n, sizeof(*processes));

@@ -69,28 +69,29 @@ static int count_groups(sd_bus *bus, struct groups *g)
         return 0;
 }
 
-static void note_host(const struct host *h)
+void host_notes(FILE *f, const struct host *h)
 {
         const struct wire_snapshot *s = &h->figures;
         char age[SIZE_TEXT_MAX];
 
         if (h->age == UINT64_MAX)
-                fputs("capd has just started: nothing has been counted yet\n", stderr);
+                fputs("capd has just started: nothing has been counted yet\n", f);
         else if (!h->responding)
-                fprintf(stderr,
-                        "capd has published nothing for %s: it may be stuck, see its log (journalctl -u capd)\n",
+                fprintf(f, "capd has published nothing for %s: it may be stuck, see its log (journalctl -u capd)\n",
                         format_time(age, h->age));
         if (s->config_error[0])
-                fprintf(stderr, "The last reload failed, the configuration before it is in force:\n%s%s",
+                fprintf(f,
+                        "The last reload failed and the configuration before it is in force; mend this, then run "
+                        "'capctl reload':\n%s%s",
                         s->config_error, s->config_error[strlen(s->config_error) - 1] == '\n' ? "" : "\n");
         if (h->warnings)
-                fputs(h->warnings, stderr);
+                fputs(h->warnings, f);
         if (s->paused)
-                fputs("Everything is paused; 'capctl resume' goes on\n", stderr);
+                fputs("Everything is paused; 'capctl resume' goes on\n", f);
         if (s->dry_run)
-                fputs("Dry run: capd decides, but does not act\n", stderr);
+                fputs("Dry run: capd decides, but does not act\n", f);
         if (s->quarantined)
-                fprintf(stderr, "%" PRIu32 " processes do not let themselves be read and are left alone for a while\n",
+                fprintf(f, "%" PRIu32 " processes do not let themselves be read and are left alone for a while\n",
                         s->quarantined);
 }
 
@@ -105,14 +106,13 @@ static void print_notes(const struct arguments *a, const struct host *h, const s
         if (a->json || a->raw || a->no_headings)
                 return;
         fflush(stdout);
-        note_host(h);
+        host_notes(stderr, h);
         for (size_t i = 0; i < g->n; i++)
                 if (needs_reason((enum group_state)g->items[i].state) && g->items[i].reason[0])
                         fprintf(stderr, "%s: %s: %s\n", g->items[i].name,
                                 group_state_to_string((enum group_state)g->items[i].state), g->items[i].reason);
         if (g->n == 0 && a->n_words == 0 && h->age != UINT64_MAX)
-                fputs("No groups: write [Group NAME] sections into the configuration, then run 'capctl reload'\n",
-                      stderr);
+                fputs(NO_GROUPS "\n", stderr);
 }
 
 static int print_once(const struct arguments *a, const struct selection *s)
@@ -149,6 +149,7 @@ int verb_status(const struct arguments *a)
 {
         struct sigaction action = {.sa_handler = on_signal};
         struct selection s;
+        bool answered = false;
         int r;
 
         r = columns_select(group_columns, a, a->json ? COLUMN_JSON : COLUMN_DEFAULT, &s);
@@ -159,15 +160,14 @@ int verb_status(const struct arguments *a)
         sigaction(SIGINT, &action, NULL);
         sigaction(SIGTERM, &action, NULL);
         while (!interrupted) {
-                struct timespec pause = {.tv_sec = (time_t)(a->watch / USEC_PER_SEC),
-                                         .tv_nsec = (long)(a->watch % USEC_PER_SEC) * 1000};
-
                 r = print_once(a, &s);
+                answered |= r == EXIT_DONE;
                 /* a restarted daemon is waited for; what will not change by waiting ends it */
-                if (r == EXIT_USAGE || (r == EXIT_FAILED && a->n_words > 0) || fflush(stdout) != 0)
+                if (r == EXIT_USAGE || (r != EXIT_DONE && !answered) || (r == EXIT_FAILED && a->n_words > 0) ||
+                    fflush(stdout) != 0)
                         return r;
                 if (!interrupted)
-                        nanosleep(&pause, NULL);
+                        pause_for(a->watch);
         }
         return EXIT_DONE;
 }

@@ -3,7 +3,8 @@
  * table.c: rows through libsmartcols, as lsblk and lsns print them.
  *
  * Text comes escaped by text_escape(). libsmartcols would take its backslash for the beginning of an escape of its own and
- * escape it once more in a table, so the backslash is declared harmless there. In JSON it writes what it gets, control
+ * escape it once more in a table, so the backslash is declared harmless there. In raw output it knows no harmless
+ * backslash and leaves an empty cell out of the line, so those lines are written here. In JSON it writes what it gets, control
  * characters escaped; invalid UTF-8 it would let pass, which text_escape() has taken care of.
  */
 #include <libsmartcols.h>
@@ -100,16 +101,15 @@ static struct libscols_table *new_table(const char *name, const struct arguments
                 return NULL;
         scols_table_set_name(table, name);
         scols_table_enable_json(table, a->json);
-        scols_table_enable_raw(table, a->raw);
         scols_table_enable_noheadings(table, a->no_headings);
-        scols_table_enable_colors(table, !a->json && !a->raw && want_colour());
+        scols_table_enable_colors(table, !a->json && want_colour());
         return table;
 }
 
 /* The table, or NULL for want of memory. */
 static struct libscols_table *fill_table(const struct rows *rows, const struct arguments *a)
 {
-        enum cell_style style = a->json ? CELL_JSON : !a->bytes ? CELL_TABLE : a->raw ? CELL_RAW : CELL_BYTES;
+        enum cell_style style = a->json ? CELL_JSON : a->bytes ? CELL_BYTES : CELL_TABLE;
         struct libscols_table *table = new_table(rows->name, a);
         usec_t now = now_monotonic();
         int r;
@@ -124,6 +124,37 @@ static struct libscols_table *fill_table(const struct rows *rows, const struct a
                 return NULL;
         }
         return table;
+}
+
+/* One word: blanks and what is not ASCII join the escapes of text_escape(), so that reading them once gives what was there. */
+static void print_raw_cell(const char *text)
+{
+        if (!text[0])
+                putchar('-');
+        for (; *text; text++)
+                if ((unsigned char)*text > ' ' && (unsigned char)*text < 0x7f)
+                        putchar(*text);
+                else
+                        printf("\\x%02x", (unsigned char)*text);
+}
+
+static int print_raw(const struct rows *rows, const struct arguments *a)
+{
+        enum cell_style style = a->bytes ? CELL_RAW : CELL_TABLE;
+        const struct selection *s = rows->columns;
+        usec_t now = now_monotonic();
+
+        for (size_t i = 0; !a->no_headings && i < s->n; i++)
+                printf("%s%c", s->items[i]->header, i + 1 < s->n ? ' ' : '\n');
+        for (size_t row = 0; row < rows->n; row++)
+                for (size_t i = 0; i < s->n; i++) {
+                        char text[CELL_MAX];
+
+                        cell_text(text, s->items[i], (const char *)rows->items + row * rows->size, style, now);
+                        print_raw_cell(text);
+                        putchar(i + 1 < s->n ? ' ' : '\n');
+                }
+        return EXIT_DONE; /* main() looks at the stream */
 }
 
 /* One list as the inside of a JSON object. libsmartcols writes whole objects, and nothing at all for an empty table. */
@@ -175,10 +206,28 @@ int table_print(const char *name, const struct selection *s, const struct argume
 
         if (a->json)
                 return tables_print_json(a, &list, 1);
+        if (a->raw)
+                return print_raw(&list, a);
         table = fill_table(&list, a);
         if (!table)
                 return out_of_memory();
         r = scols_print_table(table) < 0 ? failed("cannot write the table") : EXIT_DONE;
         scols_unref_table(table);
         return r;
+}
+
+char *table_text(const struct selection *s, const void *rows, size_t n, size_t size)
+{
+        const struct rows list = {.name = "", .columns = s, .items = rows, .n = n, .size = size};
+        const struct arguments plain = {0};
+        struct libscols_table *table = fill_table(&list, &plain);
+        char *text = NULL;
+
+        if (!table)
+                return NULL;
+        scols_table_enable_colors(table, false);
+        if (scols_print_table_to_string(table, &text) < 0)
+                text = NULL;
+        scols_unref_table(table);
+        return text;
 }

@@ -12,6 +12,9 @@ const struct verb verbs[] = {
                 {"explain", "GROUP", "how a group's numbers add up, what enforcement did", verb_explain, VERB_EXPLAIN,
                  1, 1},
                 {"ps", "GROUP", "show a group's processes and what each adds", verb_ps, VERB_TABLE, 1, 1},
+                {"top", "", "show groups live: sort them, look into them", verb_top, VERB_TOP, 0, 0},
+                {"stat", "[INTERVAL [COUNT]]", "report what was paged out, as rcapstat does", verb_stat,
+                 VERB_TABLE | VERB_STAT, 0, 2},
                 {"measure", "PID…", "count processes now, without the daemon", verb_measure, VERB_TABLE | VERB_MEASURE,
                  0, UINT32_MAX},
                 {"check", "[FILE]", "report every problem of a configuration", verb_check, 0, 0, 1},
@@ -25,10 +28,25 @@ const struct verb verbs[] = {
                 {0},
 };
 
+static char *failures;
+static size_t failures_size;
+
+void failures_to(char *buf, size_t size)
+{
+        failures = buf;
+        failures_size = size;
+}
+
 int failed(const char *format, ...)
 {
         va_list ap;
 
+        if (failures) {
+                va_start(ap, format);
+                vsnprintf(failures, failures_size, format, ap);
+                va_end(ap);
+                return EXIT_FAILED;
+        }
         fflush(stdout);
         fputs("capctl: ", stderr);
         va_start(ap, format);

@@ -40,8 +40,9 @@ struct state_file;
 struct group {
         struct group *next; /* in its bucket */
         char name[LIMIT_GROUP_NAME_BYTES];
-        size_t section; /* index in the policy */
-        bool for_each;  /* one of several made by ForEach= */
+        size_t section;  /* index in the policy */
+        uint32_t number; /* in order of appearance */
+        bool for_each;   /* one of several made by ForEach= */
         bool busy;
         bool doomed; /* its section is gone: freed as soon as it is not busy */
         bool paused;
@@ -138,6 +139,7 @@ struct engine {
         struct decide_budget budget;
         struct group *buckets[GROUP_BUCKETS];
         size_t n_groups;
+        uint32_t groups_seen; /* since the start */
         bool groups_overflowed, processes_overflowed;
         bool rematch;        /* every process is to be matched again */
         bool cmdline_job;    /* one is under way */

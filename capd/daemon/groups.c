@@ -75,6 +75,7 @@ struct group *group_get(struct engine *e, const char *name, size_t section)
                 return NULL;
         text_copy(g->name, sizeof(g->name), name);
         g->section = section;
+        g->number = ++e->groups_seen;
         g->for_each = e->policy->sections[section].for_each != FOR_EACH_NONE;
         g->job_index = -1;
         g->resident_before = g->resident_after = SIZE_UNKNOWN;

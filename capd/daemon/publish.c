@@ -38,6 +38,7 @@ void publish_group(struct engine *e, const struct group *g, struct wire_group *r
 
         decide_settings_from(e->policy, s, e->host.total, &configured);
         *ret = (struct wire_group){
+                        .number = g->number,
                         .state = g->memory.state,
                         .has_cap = g->settings.has_cap,
                         .temporary_cap = g->temporary_cap > 0,

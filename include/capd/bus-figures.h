@@ -26,6 +26,7 @@
 /* struct wire_group: org.capd1.Group */
 #define BUS_GROUP_FIGURES(X)                                                                                           \
         X(Name, TEXT, name)                                                                                            \
+        X(Number, U32, number)                                                                                         \
         X(Description, TEXT, description)                                                                              \
         X(State, STATE, state)                                                                                         \
         X(StateTimestampMonotonic, AT, state_since)                                                                    \

@@ -66,6 +66,7 @@ struct wire_group {
         char description[LIMIT_DESCRIPTION_BYTES];
         char reason[384]; /* why it is in its state, one sentence */
         char action[16];  /* observe, pageout, move */
+        uint32_t number;  /* of the groups since capd began, in order of appearance: 1, 2, … */
         uint32_t state;   /* enum group_state */
         bool has_cap;
         bool temporary_cap;
