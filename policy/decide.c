@@ -110,26 +110,78 @@ static bool take_from_budget(struct decision *d)
         return true;
 }
 
+/* Whether what happened since the exact count can have carried the group to the other side of its cap. */
+static bool may_have_crossed(const struct decision *d)
+{
+        const struct group_sample *s = d->facts->sample;
+        uint64_t cap = d->settings->cap;
+
+        if (s->quality != QUALITY_EXACT || !d->facts->moved_known)
+                return true;
+        return s->resident <= cap ? d->facts->moved > cap - s->resident : d->facts->moved >= s->resident - cap;
+}
+
+/*
+ * Whether a group that straddles its cap may be counted again: not more often than its own share of the budget allows, but in time
+ * before it can reach its cap.
+ */
+static bool is_its_turn(const struct policy_daemon *daemon, const struct decide_settings *settings,
+                        const struct decide_memory *memory, const struct group_sample *s, usec_t now)
+{
+        double pause = count_cost(s) * 10000 / (double)MAX(daemon->cpu_budget, 1U), eta;
+
+        if (memory->trend > 0 && s->resident < settings->cap) {
+                eta = (double)(settings->cap - s->resident) / memory->trend * 1e6 * ETA_FRACTION;
+                pause = MIN(pause, eta);
+        }
+        return now > s->counted_at && (double)(now - s->counted_at) >= pause;
+}
+
 /* Whether the group wants an exact count now, if it is not being enforced. */
 static bool wants_count(const struct decision *d)
 {
         const struct group_sample *s = d->facts->sample;
         usec_t age = s->counted_at > 0 && d->now > s->counted_at ? d->now - s->counted_at : 0;
-        double pause, eta;
 
         if (s->processes == 0 || !d->facts->can_count)
                 return false;
         if (s->counted_at == 0 || age >= d->daemon->exact_interval)
                 return true;
-        if (d->standing != STANDING_UNDECIDED)
-                return false;
-        /* Not more often than its own share of the budget allows, but in time before it can reach its cap. */
-        pause = count_cost(s) * 10000 / (double)MAX(d->daemon->cpu_budget, 1U);
-        if (d->memory->trend > 0 && s->resident < d->settings->cap) {
-                eta = (double)(d->settings->cap - s->resident) / d->memory->trend * 1e6 * ETA_FRACTION;
-                pause = MIN(pause, eta);
-        }
-        return (double)age >= pause;
+        return d->standing == STANDING_UNDECIDED && may_have_crossed(d) &&
+               is_its_turn(d->daemon, d->settings, d->memory, s, d->now);
+}
+
+bool decide_asks_what_moved(const struct policy_daemon *daemon, const struct decide_settings *settings,
+                            const struct decide_memory *memory, const struct group_sample *s, usec_t now)
+{
+        return settings->has_cap && s->quality == QUALITY_EXACT && s->counted_at < s->bounds_at &&
+               s->upper > settings->cap && s->lower <= settings->cap && s->processes > 0 &&
+               is_its_turn(daemon, settings, memory, s, now);
+}
+
+/* What so many faults can have mapped at most. */
+static uint64_t by_faults(const struct decide_member *m)
+{
+        return m->faults > SIZE_UNKNOWN / 4 / m->fault_bytes ? SIZE_UNKNOWN / 4 : m->faults * m->fault_bytes;
+}
+
+uint64_t decide_came(const struct decide_member *m)
+{
+        uint64_t most = m->rss + m->rss_error, grown = m->rss > m->rss_then ? m->rss - m->rss_then : 0;
+
+        if (!m->known)
+                return most;
+        /* without a fault the two readings are of counters that nobody moved */
+        return m->faults == 0 ? grown : MIN(most, grown + 2 * m->rss_error + by_faults(m));
+}
+
+uint64_t decide_went(const struct decide_member *m)
+{
+        uint64_t shrunk = m->rss < m->rss_then ? m->rss_then - m->rss : 0;
+
+        if (!m->known)
+                return 0;
+        return MIN(m->rss_then + m->rss_error, shrunk + 2 * m->rss_error + by_faults(m));
 }
 
 void consider_count(struct decision *d)

@@ -130,6 +130,7 @@ static void take_count(struct count_job *c, size_t i, int result)
                 s->counted_at = s->bounds_at = 0;
                 g->stale = false;
         }
+        changes_end(g);
         s->tried_at = c->engine->sys.ops->now(&c->engine->sys);
         /* the sum of RSS of the same moment, so that the two can be compared */
         if (s->quality == QUALITY_EXACT)
@@ -239,8 +240,10 @@ static int start_count(struct engine *e, struct group **groups, size_t n, unsign
         c->swap = e->host.swap_free >= MIB;
         c->n_groups = n;
         memcpy(c->groups, groups, n * sizeof(groups[0]));
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
+                changes_begin(e, groups[i]);
                 groups[i]->busy = true;
+        }
         engine_submit(e, &c->job);
         return 0;
 }

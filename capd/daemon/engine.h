@@ -78,14 +78,25 @@ struct group {
         struct act_result last_act;
         uint64_t resident_before, resident_after;
 
+        /* of its members when the last count began, see changes.c */
+        bool then_known;
+        uint64_t then_rss; /* sum */
+
         usec_t reference_at;
         uint64_t reference_resident, reference_mapped;
+};
+
+/* A member when the last count of its group began. */
+struct member_then {
+        uint64_t rss; /* bytes; SIZE_UNKNOWN: it was none, or could not be read */
+        uint64_t faults;
 };
 
 /* The groups of one process: its userdata in the table. */
 struct membership {
         bool protected_process;
         size_t n;
+        struct member_then *then; /* for each of the groups; in the same piece of memory */
         struct group *groups[];
 };
 
@@ -213,6 +224,12 @@ int engine_count_one(struct engine *e, struct group *g, unsigned flags, bool aft
 struct count *engine_make_count(struct engine *e, struct group **groups, size_t n, unsigned flags, usec_t now);
 /* A group's result with so many members left out. */
 void count_take_result(const struct count *count, uint32_t group, uint32_t left_out, struct group_sample *ret);
+
+/* changes.c: what can have happened to `resident` since it was counted */
+void changes_begin(struct engine *e, struct group *g); /* a count is about to begin */
+void changes_end(struct group *g);                     /* its result is in the sample */
+/* Into moved and moved_known; reads a file of each member, if decide() has a use for it. */
+void changes_look(struct engine *e, const struct group *g, usec_t now, struct decide_facts *facts);
 
 /* acts.c */
 int engine_act(struct engine *e, struct group *g, const struct decide_verdict *verdict);

@@ -85,16 +85,19 @@ void membership_match(struct engine *e, struct process *p)
                 p->changed = true; /* again when the name is known, for the groups that are named after it */
         if (n == 0)
                 return;
-        m = calloc(1, sizeof(*m) + n * sizeof(m->groups[0]));
+        m = calloc(1, sizeof(*m) + n * (sizeof(m->groups[0]) + sizeof(m->then[0])));
         if (!m) {
                 p->changed = true; /* again at the next look */
                 return;
         }
+        m->then = (struct member_then *)(m->groups + n);
         for (size_t i = 0; i < n; i++) {
                 struct group *g = group_get(e, matches[i].name, matches[i].section);
 
-                if (g)
-                        m->groups[m->n++] = g;
+                if (!g)
+                        continue;
+                m->then[m->n].rss = SIZE_UNKNOWN;
+                m->groups[m->n++] = g;
         }
         m->protected_process = match_protected(e->policy, &world, &facts) || p->facts.pid == getpid() ||
                                p->facts.pid == e->front.pid;

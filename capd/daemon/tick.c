@@ -161,6 +161,7 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
                         facts.cgroups = &g->cgroups;
                         facts.pressure = &g->pressure;
                 }
+                changes_look(e, g, now, &facts);
                 decide(&e->policy->daemon, &g->settings, &facts, &e->host, now, &e->budget, &g->memory, &verdict);
                 if (verdict.state_changed && g->memory.state != before) {
                         announce(g, before);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "capd/measure/features.h"
 #include "table-internal.h"
@@ -166,6 +167,28 @@ int attributes_read(const struct sys *sys, unsigned facts, struct process *p, bo
         p->facts = f;
         note_program(p, &s, facts, fresh);
         note_activity(p, &s, fresh, now);
+        return 0;
+}
+
+int process_read_faults(const struct sys *sys, const struct process *p, uint64_t *ret_faults, uint64_t *ret_rss)
+{
+        struct proc_stat s;
+        char path[32], buf[2048];
+        ssize_t n;
+        int r;
+
+        snprintf(path, sizeof(path), "proc/%d/stat", (int)p->facts.pid);
+        n = sys_read_file_at(sys, sys->root_fd, path, buf, sizeof(buf));
+        if (n < 0)
+                return n == -ENOENT ? -ESRCH : (int)n;
+        r = parse_proc_stat(buf, (size_t)n, &s);
+        if (r < 0)
+                return r;
+        /* of a first thread that has ended the rest's memory is not shown here */
+        if (s.start_time != p->facts.start_time || hold_is_ended(&s))
+                return -ESRCH;
+        *ret_faults = s.minor_faults + s.major_faults;
+        *ret_rss = s.rss * (uint64_t)sysconf(_SC_PAGESIZE);
         return 0;
 }
 

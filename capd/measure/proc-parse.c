@@ -84,6 +84,7 @@ int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
         enum {
                 PPID = 4,
                 FLAGS = 9,
+                MINOR_FAULTS = 10,
                 MAJOR_FAULTS = 12,
                 UTIME = 14,
                 STIME = 15,
@@ -129,6 +130,7 @@ int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
         s.pid = (pid_t)pid;
         s.ppid = (pid_t)fields[PPID];
         s.kernel_thread = fields[FLAGS] & PF_KTHREAD;
+        s.minor_faults = fields[MINOR_FAULTS];
         s.major_faults = fields[MAJOR_FAULTS];
         s.cpu_ticks = fields[UTIME] + fields[STIME];
         s.threads = (uint32_t)MIN(fields[THREADS], (uint64_t)UINT32_MAX);

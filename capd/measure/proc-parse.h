@@ -23,8 +23,8 @@ struct proc_stat {
         char comm[LIMIT_COMM_BYTES + 1];
         char state;
         bool kernel_thread;
-        uint64_t major_faults;
-        uint64_t cpu_ticks; /* user and system */
+        uint64_t minor_faults, major_faults; /* of all its threads, also those that have ended */
+        uint64_t cpu_ticks;                  /* user and system */
         uint32_t threads;
         uint64_t start_time;
         uint64_t vm;                                /* bytes */

@@ -231,6 +231,12 @@ class Client:
     def group(self, name):
         return self.groups().get(name)
 
+    def tick(self):
+        """How often it has looked."""
+        self.test.need(shutil.which("busctl"), "busctl is not installed")
+        return int(self.test.run("busctl", f"--address=unix:path={self.runtime}/control", "get-property", "org.capd1",
+                                 "/org/capd1", "org.capd1.Manager", "Tick", check=0).stdout.split()[1])
+
     def wait_group(self, name, condition, what, timeout=60):
         """Waits until condition(group) holds and returns that group."""
         seen = []

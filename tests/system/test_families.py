@@ -2,6 +2,7 @@
 """Groups of processes that share: each page once, however often it is mapped."""
 import os
 import re
+import time
 
 import harness
 from harness import MIB, PAGE, meminfo, rollup
@@ -83,6 +84,32 @@ def test_status_and_explain_show_pages_that_stopped_being_shared(t):
     t.near(after["rss_sum"], first["rss_sum"], 2 * MIB + harness.rss_error(*p.pids), "rss_sum stays flat")
     text = d.ctl("explain", "family").stdout
     t.check("shared" in text and "stopped" in text, f"explain does not say that pages stopped being shared:\n{text}")
+
+
+def test_idle_group_that_straddles_its_cap_is_not_counted_again(t):
+    """Nothing can have crossed the cap while nobody took a fault; copying on write, with flat RSS, is seen at the next look."""
+    exe = t.executable_copy("straddles")
+    p = t.workload("family", 100, 3, executable=exe)
+    d = t.daemon("[Daemon]\nSampleInterval=200ms\nExactInterval=24h\nCPUBudget=100%\n"
+                 f"[Group family]\nExe={exe}\nCap=250M\nAction=observe\n")
+    d.wait_state("family", "ok")
+    t.check(d.group("family")["rss_sum"] > 390 * MIB, "the sum of RSS does not straddle the cap")
+
+    def idle_for_ten_looks():
+        """Its figure is older than ten looks."""
+        before, first = time.monotonic(), d.tick()
+        t.wait(lambda: d.tick() >= first + 10, "ten looks")
+        passed = time.monotonic() - before
+        return d.group("family")["age_usec"] >= passed * 1e6
+    t.wait(idle_for_ten_looks, "ten looks at an idle group without a count")
+    p.ask("overwrite 1 2")  # it has 100 MiB: all of that may be new, and be 200 together with what was counted
+    t.wait(idle_for_ten_looks, "ten looks without a count, as one that overwrote cannot have crossed the cap")
+    p.ask("overwrite 2 3")
+    d.wait_state("family", "observed")
+    g = d.group("family")
+    t.near(g["resident"], 302 * MIB, 6 * MIB, "resident when it was found over its cap")
+    t.near(g["rss_sum"], sum(harness.vm(pid)["VmRSS"] for pid in p.pids), 2 * MIB + harness.rss_error(*p.pids), "rss_sum")
+    t.wait(idle_for_ten_looks, "ten looks at a group that stays over its cap without a count")
 
 
 def shared_pair(t, path):

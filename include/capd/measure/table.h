@@ -79,6 +79,10 @@ ssize_t process_read_cmdline(const struct sys *sys, struct guard *guard, pid_t p
 /* Gives the table what a scanner thread read. NULL: could not be read; not tried again until the next exec. */
 int process_table_set_cmdline(struct process_table *t, pid_t pid, uint64_t start_time, const char *cmdline);
 
+/* The faults that all threads of a process have taken, and its RSS in bytes at the same moment. 0; -ESRCH it has ended; another negative
+ * errno. */
+int process_read_faults(const struct sys *sys, const struct process *p, uint64_t *ret_faults, uint64_t *ret_rss);
+
 struct features;
 /* How far the RSS that statm shows of a process may be from the truth, either way, in bytes: the error of its counters
  * (features.h). */

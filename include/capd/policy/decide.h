@@ -107,6 +107,9 @@ struct decide_facts {
         const struct group_cgroups *cgroups;   /* NULL: not looked at */
         const struct group_pressure *pressure; /* NULL: not looked at */
         usec_t idle_for;                       /* none of its processes has used the CPU for so long */
+        /* Where decide_asks_what_moved(): since the exact count began, `resident` has come nearer to the cap by no more than `moved`. */
+        bool moved_known;
+        uint64_t moved;
 };
 
 struct decide_verdict {
@@ -128,6 +131,33 @@ struct decide_verdict {
 void decide(const struct policy_daemon *daemon, const struct decide_settings *settings,
             const struct decide_facts *facts, const struct host_memory *host, usec_t now, struct decide_budget *budget,
             struct decide_memory *memory, struct decide_verdict *ret);
+
+/* Whether to find out what moved: the cheap bounds of a group that was counted before lie on both sides of its cap. */
+bool decide_asks_what_moved(const struct policy_daemon *daemon, const struct decide_settings *settings,
+                            const struct decide_memory *memory, const struct group_sample *s, usec_t now);
+
+/* A member since the exact count began. */
+struct decide_member {
+        bool known;           /* it was a member then, and what follows was seen of it then and now */
+        uint64_t rss_then;    /* bytes */
+        uint64_t rss;         /* now */
+        uint64_t rss_error;   /* of either reading */
+        uint64_t faults;      /* minor and major, taken since by all its threads; of no meaning if it is not known */
+        uint64_t fault_bytes; /* that one fault can map at most: what one page table holds */
+};
+
+/*
+ * At most so many bytes of a member have come into `resident` since, or gone out of it. A page that becomes a member's own (copy on
+ * write) leaves its RSS as it was, and what it unmapped may hide what it mapped: but for each page that comes, one of its threads took a
+ * fault, or the RSS grew. Who joined brings no more than it has. A fork maps pages that its parent has: nothing comes by it but
+ * what the child then faults in, and a child counts as one who joined.
+ *
+ * Not seen so, and left to ExactInterval=: KSM taking apart what it merged, khugepaged giving a member a huge page of its own for
+ * small ones that it shared, and others that write to a member's memory (ptrace(2), process_vm_writev(2), an address space shared
+ * with a process outside the group), whose faults are booked to them.
+ */
+uint64_t decide_came(const struct decide_member *m);
+uint64_t decide_went(const struct decide_member *m);
 
 /*
  * How the group would be brought down by `goal` bytes, for showing it: the same judgement as decide() makes. Whether who else
