@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* front.c: the front's loop, and its end of the channel to the engine. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -11,6 +12,7 @@
 #include "capd/base/sys.h"
 #include "capd/base/text.h"
 #include "capd/control/front.h"
+#include "capd/message-ids.h"
 #include "internal.h"
 
 #define LOG_INTERVAL_USEC (60 * USEC_PER_SEC)
@@ -35,6 +37,24 @@ bool front_may_log(struct front *f, enum log_kind kind)
                 return false;
         f->logged_at[kind] = now;
         return true;
+}
+
+void front_say_refused(struct front *f, const struct caller *caller, const char *bus, const char *why)
+{
+        char more[48] = "";
+
+        if (!front_may_log(f, LOG_FORBIDDEN)) {
+                f->unlogged_refusals++;
+                return;
+        }
+        if (f->unlogged_refusals > 0)
+                snprintf(more, sizeof(more), " (%u more suppressed)", f->unlogged_refusals);
+        log_entry(LOG_NOTICE, MESSAGE_REFUSED,
+                  LOG_FIELDS({"CAPD_UID", .number = caller->uid}, {"CAPD_PID", .number = (uint64_t)caller->pid},
+                             {"CAPD_REASON", why}, {"CAPD_SUPPRESSED", .number = f->unlogged_refusals}),
+                  "Refused a request of user %u (pid %d) on the %s: %s%s", (unsigned)caller->uid, (int)caller->pid, bus,
+                  why, more);
+        f->unlogged_refusals = 0;
 }
 
 /*

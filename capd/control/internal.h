@@ -42,6 +42,11 @@ int snapshot_clean_books(struct wire_books *b);
 
 /* -- the front -- */
 
+struct caller {
+        uid_t uid;
+        pid_t pid;
+};
+
 /* The connection to the system bus, which comes and goes. */
 struct system_bus {
         sd_bus *bus; /* NULL: none */
@@ -88,24 +93,31 @@ struct front {
         struct cached_explain *cache;         /* LIMIT_EXPLAIN_CACHE entries, or NULL */
         usec_t explain_debt, explain_debt_at; /* CPU time spent for users, paid back as time goes by */
         usec_t logged_at[8];                  /* front_may_log() */
+        unsigned unlogged_refusals;
         bool stopping;
 };
 
 usec_t front_now(const struct front *f);
 
 /* What happens again and again at a client's will is logged once a minute. */
-enum log_kind { LOG_REFUSED, LOG_DROPPED, LOG_BAD_ENGINE, LOG_NO_DESCRIPTORS, LOG_BUS_BUSY, LOG_NO_POLKIT };
+enum log_kind {
+        LOG_REFUSED,
+        LOG_DROPPED,
+        LOG_BAD_ENGINE,
+        LOG_NO_DESCRIPTORS,
+        LOG_FORBIDDEN,
+        LOG_BUS_BUSY,
+        LOG_NO_POLKIT
+};
 bool front_may_log(struct front *f, enum log_kind kind);
+/* A request of somebody on the bus that he names. */
+void front_say_refused(struct front *f, const struct caller *caller, const char *bus, const char *why);
 
 /* -- clients -- */
 
 struct client;
 int clients_start(struct front *f);
 void clients_free_all(struct front *f);
-struct caller {
-        uid_t uid;
-        pid_t pid;
-};
 /* Who is behind a message on the private socket. -ENOTCONN if nobody is any more. */
 int client_credentials(struct front *f, sd_bus_message *m, struct caller *ret);
 

@@ -86,9 +86,7 @@ static int refuse(struct asking *a, const char *name, const char *why)
 {
         int r;
 
-        if (front_may_log(a->front, LOG_REFUSED))
-                log_notice("Refused a request of user %u (pid %d) on the system bus: %s", (unsigned)a->caller.uid,
-                           (int)a->caller.pid, why);
+        front_say_refused(a->front, &a->caller, "system bus", why);
         r = sd_bus_reply_method_errorf(a->call, name, "%s", why);
         asking_free(a);
         return r;
@@ -272,8 +270,12 @@ int request_begin(struct front *f, sd_bus_message *m, const struct request *requ
         r = client_credentials(f, m, &caller);
         if (r < 0)
                 return r;
-        if (caller.uid != 0 && needs_rights(request))
-                return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "only root may do this, not user %u",
-                                         (unsigned)caller.uid);
+        if (caller.uid != 0 && needs_rights(request)) {
+                char why[64];
+
+                snprintf(why, sizeof(why), "only root may do this, not user %u", (unsigned)caller.uid);
+                front_say_refused(f, &caller, "private socket", why);
+                return sd_bus_error_set(error, SD_BUS_ERROR_ACCESS_DENIED, why);
+        }
         return carry_out(f, m, &caller, request, error);
 }

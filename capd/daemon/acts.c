@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "capd/base/log.h"
+#include "capd/base/size.h"
 #include "capd/enforce/damon.h"
 #include "capd/enforce/reclaim.h"
 #include "engine.h"
@@ -79,7 +80,7 @@ static void finish_act(struct act_job *a, struct act_result *ret)
                 g->damon_cursor = damon_cursor(a->damon);
                 problem = damon_problem(a->damon);
                 if (problem[0])
-                        log_warning("Group %s: %s", g->name, problem);
+                        event_log(a->engine, g, EVENT_ACT, LOG_WARNING, MESSAGE_ACT_TROUBLE, NULL, "%s", problem);
                 damon_free(a->damon);
                 break;
         default:
@@ -95,6 +96,23 @@ static void finish_act(struct act_job *a, struct act_result *ret)
         }
 }
 
+static void say_act(struct engine *e, struct group *g, const char *strategy, const struct act_result *r)
+{
+        char attempted[SIZE_TEXT_MAX], unmapped[SIZE_TEXT_MAX], freed[SIZE_TEXT_MAX];
+        usec_t took = r->ended > r->started ? r->ended - r->started : 0;
+
+        event_log(e, g, EVENT_ACT, LOG_INFO, MESSAGE_ACT,
+                  LOG_FIELDS({"CAPD_STRATEGY", strategy}, {"CAPD_ATTEMPTED_BYTES", .number = r->attempted},
+                             {"CAPD_UNMAPPED_BYTES", .number = r->unmapped}, {"CAPD_FREED_BYTES", .number = r->freed},
+                             {"CAPD_REFAULTED_BYTES", .number = r->refaulted},
+                             {"CAPD_CACHE_TAKEN_BYTES", .number = r->cache_taken},
+                             {"CAPD_DURATION_USEC", .number = took},
+                             {"CAPD_ERRNO", .number = r->error < 0 ? (uint64_t)-r->error : SIZE_UNKNOWN}),
+                  "%s: %s of %s left it, and the host has %s more", strategy, format_size(unmapped, r->unmapped),
+                  format_size(attempted, r->attempted),
+                  r->freed == SIZE_UNKNOWN ? "an unknown amount" : format_size(freed, r->freed));
+}
+
 static void act_job_done(struct job *job, int result)
 {
         struct act_job *a = (struct act_job *)job;
@@ -106,9 +124,7 @@ static void act_job_done(struct job *job, int result)
         if (result < 0 && result != -ECANCELED && r.error == 0)
                 r.error = result;
         record_act(g, &r);
-        log_debug("Group %s: %s: attempted %llu, unmapped %llu, freed %lld, refaulted %llu bytes in %llu us", g->name,
-                  strategy_to_string(a->strategy), (unsigned long long)r.attempted, (unsigned long long)r.unmapped,
-                  (long long)r.freed, (unsigned long long)r.refaulted, (unsigned long long)(r.ended - r.started));
+        say_act(e, g, strategy_to_string(a->strategy), &r);
         free(a);
         g->busy = false;
         /* What the act did to the group is what a count says, not what the act says. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* commands.c: what clients ask through the front, which has checked that they may. */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,12 +9,26 @@
 #include "capd/base/size.h"
 #include "engine.h"
 
+/* Says why nothing is done, to the log and to whoever asked. */
+static void _printf_(5, 6) refuse(struct engine *e, struct group *g, const struct wire_command *c, int error,
+                                  const char *format, ...)
+{
+        char why[sizeof(((struct wire_message *)0)->text)];
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(why, sizeof(why), format, ap);
+        va_end(ap);
+        event_request(e, g, c, MESSAGE_REFUSED, "Refused (%s) what was asked for", why);
+        engine_reply(e, c->serial, error, NULL, 0, "%s", why);
+}
+
 static void command_reload(struct engine *e, const struct wire_command *c)
 {
         _cleanup_free_ char *problems = NULL;
         int r;
 
-        log_info("Reload asked for by uid %u (pid %d)", c->uid, c->pid);
+        event_request(e, NULL, c, MESSAGE_REQUEST, "Reload asked for");
         r = engine_reload(e, &problems);
         if (r < 0)
                 engine_reply(e, c->serial, r, problems, problems ? strlen(problems) : 0,
@@ -51,14 +66,13 @@ static void command_pause(struct engine *e, const struct wire_command *c, bool p
         } else {
                 g = group_find(e, c->group);
                 if (!g) {
-                        engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group: %s", c->group);
+                        refuse(e, g, c, -ENOENT, "no such group: %s", c->group);
                         return;
                 }
                 g->paused = pause;
         }
         apply(e, g);
-        log_notice("%s %s by uid %u (pid %d)", c->group[0] ? c->group : "Everything", pause ? "paused" : "resumed",
-                   c->uid, c->pid);
+        event_request(e, g, c, MESSAGE_REQUEST, "%s%s", g ? "" : "Everything ", pause ? "paused" : "resumed");
         if (!pause && g && e->paused)
                 engine_reply(e, c->serial, 0, NULL, 0, "still paused with everything else: capctl resume");
         else
@@ -71,23 +85,22 @@ static void command_set_cap(struct engine *e, const struct wire_command *c)
         char size[SIZE_TEXT_MAX], wait[SIZE_TEXT_MAX];
 
         if (!g) {
-                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group: %s", c->group);
+                refuse(e, g, c, -ENOENT, "no such group: %s", c->group);
                 return;
         }
         if (c->bytes != 0 && (c->bytes < LIMIT_CAP_MIN_BYTES || c->bytes > INT64_MAX)) {
-                engine_reply(e, c->serial, -EINVAL, NULL, 0, "a cap must be at least %s",
-                             format_size(size, LIMIT_CAP_MIN_BYTES));
+                refuse(e, g, c, -EINVAL, "a cap must be at least %s", format_size(size, LIMIT_CAP_MIN_BYTES));
                 return;
         }
         if (c->duration > LIMIT_TEMPORARY_CAP_USEC) {
-                engine_reply(e, c->serial, -EINVAL, NULL, 0, "a temporary cap lasts a year at most");
+                refuse(e, g, c, -EINVAL, "a temporary cap lasts a year at most");
                 return;
         }
         group_set_temporary_cap(e, g, c->bytes,
                                 c->bytes && c->duration ? e->sys.ops->now(&e->sys) + c->duration : USEC_INFINITY);
         apply(e, g);
-        log_notice("Group %s: cap %s by uid %u (pid %d)", g->name,
-                   g->settings.has_cap ? format_size(size, g->settings.cap) : "none", c->uid, c->pid);
+        event_request(e, g, c, MESSAGE_REQUEST, "cap %s",
+                      g->settings.has_cap ? format_size(size, g->settings.cap) : "none");
         engine_reply(e, c->serial, 0, NULL, 0, "cap of %s is %s%s%s", g->name,
                      g->settings.has_cap ? format_size(size, g->settings.cap) : "none",
                      g->temporary_cap == 0 ? ""
@@ -102,20 +115,20 @@ static void command_enforce(struct engine *e, const struct wire_command *c)
         char text[SIZE_TEXT_MAX];
 
         if (!g)
-                engine_reply(e, c->serial, -ENOENT, NULL, 0, "no such group: %s", c->group);
+                refuse(e, g, c, -ENOENT, "no such group: %s", c->group);
         else if (!g->settings.has_cap)
-                engine_reply(e, c->serial, -EINVAL, NULL, 0, "it has no cap to be brought under");
+                refuse(e, g, c, -EINVAL, "it has no cap to be brought under");
         else if (g->settings.paused)
-                engine_reply(e, c->serial, -EINVAL, NULL, 0, "it is paused: capctl resume%s%s first",
-                             e->paused ? "" : " ", e->paused ? "" : g->name);
+                refuse(e, g, c, -EINVAL, "it is paused: capctl resume%s%s first", e->paused ? "" : " ",
+                       e->paused ? "" : g->name);
         else if (g->settings.dry_run)
-                engine_reply(e, c->serial, -EINVAL, NULL, 0, "capd runs with --dry-run and never acts");
+                refuse(e, g, c, -EINVAL, "capd runs with --dry-run and never acts");
         else if (g->settings.action == ACTION_OBSERVE)
-                engine_reply(e, c->serial, -EINVAL, NULL, 0, "it is only observed (Action=observe)");
+                refuse(e, g, c, -EINVAL, "it is only observed (Action=observe)");
         else if (!e->features.process_madvise)
-                engine_reply(e, c->serial, -EPERM, NULL, 0, "%s", e->features.why_process_madvise);
+                refuse(e, g, c, -EPERM, "%s", e->features.why_process_madvise);
         else {
-                log_notice("Group %s: enforcement asked for by uid %u (pid %d)", g->name, c->uid, c->pid);
+                event_request(e, g, c, MESSAGE_REQUEST, "enforcement asked for");
                 g->forced = true;
                 apply(e, g);
                 engine_reply(e, c->serial, 0, NULL, 0, "bringing it down to its low watermark of %s",

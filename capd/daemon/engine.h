@@ -27,6 +27,7 @@
 #include "capd/policy/match.h"
 #include "capd/policy/policy.h"
 #include "capd/wire.h"
+#include "events.h"
 #include "front-process.h"
 
 #define GROUP_BUCKETS    1024U
@@ -60,6 +61,8 @@ struct group {
         int64_t job_index;    /* while a job is being made; else -1 */
         usec_t empty_since;
         usec_t next_look;
+
+        struct event_rate events[_EVENT_KIND_MAX];
 
         struct move_group *move; /* Action=move; NULL: not moving */
         /* around it: looked at while it is over its cap */
@@ -167,6 +170,7 @@ struct engine {
         struct hook *hooks; /* running */
         unsigned n_hooks;
         struct front_process front;
+        struct event_rate events[_EVENT_KIND_MAX]; /* of those that are about no group */
         uint64_t tick;
         usec_t next_tick;
         usec_t started_at, policy_loaded_at;

@@ -14,6 +14,7 @@
 #include "capd/base/log.h"
 #include "capd/base/sys.h"
 #include "capd/control/front.h"
+#include "capd/message-ids.h"
 #include "front-process.h"
 #include "privileges.h"
 
@@ -130,11 +131,12 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata)
         } else
                 f->quick_deaths = 0;
         if (si->si_code == CLD_EXITED)
-                log_warning("The front (pid %d) ended with status %d; starting another one", (int)f->pid,
-                            si->si_status);
+                log_entry(LOG_WARNING, MESSAGE_FRONT_ENDED, NULL,
+                          "The front (pid %d) ended with status %d; starting another one", (int)f->pid, si->si_status);
         else
-                log_warning("The front (pid %d) was killed by signal %d; starting another one", (int)f->pid,
-                            si->si_status);
+                log_entry(LOG_WARNING, MESSAGE_FRONT_ENDED, NULL,
+                          "The front (pid %d) was killed by signal %d; starting another one", (int)f->pid,
+                          si->si_status);
         forget(f);
         return sd_event_add_time_relative(f->event, &f->restart_timer, CLOCK_MONOTONIC, wait, 1000, on_restart, f);
 }

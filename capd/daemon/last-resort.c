@@ -48,7 +48,7 @@ static bool may_die(pid_t pid, void *userdata)
         return surroundings_is_member(q->engine, q->group, pid);
 }
 
-static void say_killed(const struct group *g, const struct process *p, const struct kill_result *killed)
+static void say_killed(struct engine *e, struct group *g, const struct process *p, const struct kill_result *killed)
 {
         char name[LIMIT_COMM_BYTES * 4] = "", cgroup[LIMIT_CGROUP_BYTES], who[sizeof(cgroup) + 128];
         char size[SIZE_TEXT_MAX], resident[SIZE_TEXT_MAX], cap[SIZE_TEXT_MAX];
@@ -60,13 +60,17 @@ static void say_killed(const struct group *g, const struct process *p, const str
                 snprintf(who, sizeof(who), "all %u of cgroup %s (memory.oom.group=1), the largest of them being",
                          killed->processes, cgroup);
         }
-        log_error("Group %s: LastResort=kill: killed %s process %d (%s), %s of the %s resident; the cap is %s and %s",
-                  g->name, killed->cgroup[0] ? who : "its largest member,", (int)p->facts.pid, name,
-                  format_size(size, p->rss), format_size(resident, g->sample.resident),
-                  format_size(cap, g->settings.cap), g->memory.reason);
+        event_log(e, g, EVENT_KILL, LOG_ERR, MESSAGE_KILLED,
+                  LOG_FIELDS({"CAPD_KILLED_PID", .number = (uint64_t)p->facts.pid}, {"CAPD_KILLED_COMM", name},
+                             {"CAPD_KILLED_PROCESSES", .number = killed->processes},
+                             {"CAPD_KILLED_RSS_BYTES", .number = p->rss}, {"CAPD_REASON", g->memory.reason}),
+                  "LastResort=kill: killed %s process %d (%s), %s of the %s resident; the cap is %s and %s",
+                  killed->cgroup[0] ? who : "its largest member,", (int)p->facts.pid, name, format_size(size, p->rss),
+                  format_size(resident, g->sample.resident), format_size(cap, g->settings.cap), g->memory.reason);
         if (killed->error)
-                log_warning("Group %s: its cgroup has memory.oom.group=1, but cannot be killed as a whole: %s", g->name,
-                            strerror(-killed->error));
+                event_log(e, g, EVENT_KILL, LOG_WARNING, MESSAGE_NOT_KILLED, NULL,
+                          "its cgroup has memory.oom.group=1, but cannot be killed as a whole: %s",
+                          strerror(-killed->error));
 }
 
 void engine_kill(struct engine *e, struct group *g)
@@ -82,7 +86,8 @@ void engine_kill(struct engine *e, struct group *g)
         if (r >= 0)
                 p = largest_member(e, g);
         if (!p) {
-                log_warning("Group %s: LastResort=kill, but none of its processes may be killed", g->name);
+                event_log(e, g, EVENT_KILL, LOG_WARNING, MESSAGE_NOT_KILLED, NULL,
+                          "LastResort=kill, but none of its processes may be killed");
                 return;
         }
         request.pid = p->facts.pid;
@@ -90,9 +95,9 @@ void engine_kill(struct engine *e, struct group *g)
         request.cgroup = p->facts.cgroup;
         r = kill_member(&e->sys, &e->cgroup2, &request, &killed);
         if (r >= 0) {
-                say_killed(g, p, &killed);
+                say_killed(e, g, p, &killed);
                 g->kills += killed.processes;
         } else if (r != -ESRCH)
-                log_error("Group %s: LastResort=kill: cannot kill process %d: %s", g->name, (int)p->facts.pid,
-                          strerror(-r));
+                event_log(e, g, EVENT_KILL, LOG_ERR, MESSAGE_NOT_KILLED, NULL,
+                          "LastResort=kill: cannot kill process %d: %s", (int)p->facts.pid, strerror(-r));
 }

@@ -200,8 +200,9 @@ void quarantine_add(struct engine *e, pid_t pid)
         if (slot->pid != pid || slot->start_time != start_time)
                 *slot = (struct quarantine){.pid = pid, .start_time = start_time};
         slot->until = now + MIN((usec_t)QUARANTINE_FIRST << slot->times, (usec_t)QUARANTINE_LAST);
-        log_warning("Process %d did not let itself be read within %llu s; it is left alone for %s", (int)pid,
-                    (unsigned long long)(LIMIT_SCAN_CALL_USEC / USEC_PER_SEC), format_time(wait, slot->until - now));
+        log_entry(LOG_WARNING, MESSAGE_QUARANTINED, LOG_FIELDS({"CAPD_QUARANTINED_PID", .number = (uint64_t)pid}),
+                  "Process %d did not let itself be read within %llu s; it is left alone for %s", (int)pid,
+                  (unsigned long long)(LIMIT_SCAN_CALL_USEC / USEC_PER_SEC), format_time(wait, slot->until - now));
         slot->times = MIN(slot->times + 1, 10U);
 }
 

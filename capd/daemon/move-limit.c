@@ -173,9 +173,9 @@ static void say(struct move_group *g, enum move_state before)
         if (now == before)
                 return;
         if (now == MOVE_LIFTED || now == MOVE_SHORT)
-                log_warning("Group %s: %s", g->name, g->note);
+                move_say(g, LOG_WARNING, MESSAGE_MOVE_TROUBLE, "%s", g->note);
         else if (now == MOVE_HOLDS && (before == MOVE_LIFTED || before == MOVE_SHORT))
-                log_notice("Group %s: its limit holds again", g->name);
+                move_say(g, LOG_NOTICE, MESSAGE_MOVED, "its limit holds again");
 }
 
 void limit_look(struct move_group *g, usec_t now)

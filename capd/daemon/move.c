@@ -35,6 +35,20 @@ static usec_t now_of(const struct mover *m)
         return m->engine->sys.ops->now(&m->engine->sys);
 }
 
+void move_say(const struct move_group *g, int level, const char *message_id, const char *format, ...)
+{
+        char text[512];
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(text, sizeof(text), format, ap);
+        va_end(ap);
+        if (g->group)
+                event_log(g->mover->engine, g->group, EVENT_MOVE, level, message_id, NULL, "%s", text);
+        else
+                log_entry(level, message_id, LOG_FIELDS({"CAPD_GROUP", g->name}), "Group %s: %s", g->name, text);
+}
+
 void move_group_fail(struct move_group *g, const char *format, ...)
 {
         char text[sizeof(g->problem)];
@@ -44,7 +58,7 @@ void move_group_fail(struct move_group *g, const char *format, ...)
         vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
         if (strcmp(text, g->problem) != 0)
-                log_warning("Group %s: %s", g->name, text);
+                move_say(g, LOG_WARNING, MESSAGE_MOVE_TROUBLE, "%s", text);
         text_copy(g->problem, sizeof(g->problem), text);
         g->retry_at = now_of(g->mover) +
                       MIN((usec_t)RETRY_FIRST << (g->failures < 8 ? g->failures : 8), (usec_t)RETRY_LAST);
@@ -132,7 +146,7 @@ void move_group_ready(struct move_group *g, const char *cgroup, uint64_t inode)
         g->problem[0] = '\0';
         g->failures = 0;
         if (g->place == PLACE_OWN)
-                log_info("Group %s is all of cgroup %s: its limit is set there", g->name, g->cgroup);
+                move_say(g, LOG_INFO, MESSAGE_MOVED, "it is all of cgroup %s: its limit is set there", g->cgroup);
 }
 
 static void use_scope(struct move_group *g)
@@ -264,14 +278,14 @@ void move_detach(struct group *group)
 static void say_undone(const struct move_group *g)
 {
         if (g->place == PLACE_OWN)
-                log_notice("Group %s: memory.high of %s is what it was before", g->name, g->cgroup);
+                move_say(g, LOG_NOTICE, MESSAGE_PUT_BACK, "memory.high of %s is what it was before", g->cgroup);
         else if (g->n_stayed > 0)
-                log_warning("Group %s: %zu processes put back; %zu stay in %s, without a limit, as the cgroups that "
-                            "they "
-                            "came from are gone or do not take them",
-                            g->name, g->n_returned, g->n_stayed, g->unit[0] ? g->unit : g->cgroup);
+                move_say(g, LOG_WARNING, MESSAGE_NOT_PUT_BACK,
+                         "%zu processes put back; %zu stay in %s, without a limit, as the cgroups that they came from "
+                         "are gone or do not take them",
+                         g->n_returned, g->n_stayed, g->unit[0] ? g->unit : g->cgroup);
         else if (g->n_returned > 0)
-                log_notice("Group %s: %zu processes put back where they came from", g->name, g->n_returned);
+                move_say(g, LOG_NOTICE, MESSAGE_PUT_BACK, "%zu processes put back where they came from", g->n_returned);
 }
 
 void move_groups_sweep(struct mover *m)
@@ -315,7 +329,8 @@ static void tend(struct move_group *g, usec_t now)
                 if (g->place == PLACE_OWN && now >= g->retry_at) {
                         g->shared_looks = moved_still_whole(g) ? 0 : g->shared_looks + 1;
                         if (g->shared_looks >= SHARED_LOOKS) {
-                                log_info("Group %s is not alone in cgroup %s any more", g->name, g->cgroup);
+                                move_say(g, LOG_INFO, MESSAGE_PUT_BACK, "it is not alone in cgroup %s any more",
+                                         g->cgroup);
                                 move_group_end(g);
                         }
                 }
@@ -334,8 +349,8 @@ static void release_holder(struct move_group *g)
                 return;
         systemd_end_holder(g);
         if (g->n_moved > 0)
-                log_notice("Group %s: %zu processes moved into %s%s%s", g->name, g->n_moved, g->unit,
-                           g->n_left ? "; others stay where they are: " : "", g->n_left ? g->left_why : "");
+                move_say(g, LOG_NOTICE, MESSAGE_MOVED, "%zu processes moved into %s%s%s", g->n_moved, g->unit,
+                         g->n_left ? "; others stay where they are: " : "", g->n_left ? g->left_why : "");
 }
 
 void mover_attend(struct mover *m)

@@ -115,6 +115,8 @@ struct mover {
 
 /* move.c: the life of a moving group */
 bool move_place_from_string(const char *s, enum move_place *ret);
+/* An entry of the log; its group may be gone. */
+void move_say(const struct move_group *g, int level, const char *message_id, const char *format, ...) _printf_(4, 5);
 void move_group_fail(struct move_group *g, const char *format, ...) _printf_(2, 3); /* logged when it is news */
 int move_group_record(struct move_group *g);                                        /* and synced */
 struct move_group *move_group_add(struct mover *m, const char *name);

@@ -163,11 +163,14 @@ int engine_reload(struct engine *e, char **ret_problems)
         if (r >= 0) {
                 TAKE_PTR(policy);
                 e->config_error[0] = '\0';
-                log_notice("Configuration reloaded: %zu sections", e->policy->n_sections);
+                event_log(e, NULL, EVENT_REQUEST, LOG_NOTICE, MESSAGE_RELOADED, NULL,
+                          "Configuration reloaded: %zu sections", e->policy->n_sections);
         } else {
                 log_problems(problems);
-                log_error("The configuration was not accepted (%s); the old one stays in force", strerror(-r));
                 text_copy(e->config_error, sizeof(e->config_error), problems ? problems : strerror(-r));
+                event_log(e, NULL, EVENT_REQUEST, LOG_ERR, MESSAGE_RELOAD_FAILED,
+                          LOG_FIELDS({"CAPD_PROBLEMS", e->config_error}),
+                          "The configuration was not accepted (%s); the old one stays in force", strerror(-r));
         }
         sd_notify(0, "READY=1");
         if (r < 0 && ret_problems)

@@ -88,23 +88,9 @@ static void expire_temporary_caps(struct engine *e, usec_t now)
         for (struct group *g = NULL; (g = groups_next(e, g));) {
                 if (g->doomed || g->temporary_cap == 0 || g->temporary_until > now)
                         continue;
-                log_notice("Group %s: the temporary cap has ended", g->name);
                 group_set_temporary_cap(e, g, 0, 0);
+                event_log(e, g, EVENT_REQUEST, LOG_NOTICE, MESSAGE_CAP_ENDED, NULL, "the temporary cap has ended");
         }
-}
-
-static void announce(const struct group *g, enum group_state before)
-{
-        int level = LOG_INFO;
-
-        if (g->memory.state == STATE_UNENFORCEABLE || g->memory.state == STATE_THRASHING)
-                level = LOG_WARNING;
-        else if (g->memory.state == STATE_ENFORCING || g->memory.state == STATE_OVER)
-                level = LOG_NOTICE;
-        else if (before == STATE_UNKNOWN && g->memory.state == STATE_OK)
-                level = LOG_DEBUG; /* every group at every start */
-        log_line(level, "Group %s: %s → %s: %s", g->name, group_state_to_string(before),
-                 group_state_to_string(g->memory.state), g->memory.reason);
 }
 
 /* Bytes over its cap, as far as it is known. */
@@ -164,7 +150,7 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
                 changes_look(e, g, now, &facts);
                 decide(&e->policy->daemon, &g->settings, &facts, &e->host, now, &e->budget, &g->memory, &verdict);
                 if (verdict.state_changed && g->memory.state != before) {
-                        announce(g, before);
+                        event_state(e, g, before);
                         hooks_run(e, g);
                 }
                 g->next_look = verdict.next_look;
@@ -240,6 +226,7 @@ void engine_tick(struct engine *e)
         for (struct group *g = NULL; (g = groups_next(e, g));)
                 all[n++] = g;
         engine_judge(e, all, n);
+        event_flush(e, now);
         tell_systemd(e);
         engine_publish_soon(e);
 }

@@ -130,6 +130,10 @@
 /* An act by DAMON ends after this. Longer than others, as each portion is watched for a second, and it needs no lock of a target. */
 #define LIMIT_DAMON_ACT_USEC (15ULL * 1000 * 1000)
 
+/* Entries of the log about one group and of one kind in such a time; a group that flips between two states has no more. */
+#define LIMIT_EVENTS      20U
+#define LIMIT_EVENTS_USEC (60ULL * 1000 * 1000)
+
 /* A Hook= program may run for so long, and so many at one time. */
 #define LIMIT_HOOK_USEC (30ULL * 1000 * 1000)
 #define LIMIT_HOOKS     32U
