@@ -28,6 +28,8 @@
         X("Daemon", "CPUBudget", "2%", key_percent, D(cpu_budget), 10, 10000, NULL)                                    \
         X("Daemon", "MaxStall", "2ms", key_time, D(max_stall), 50, 1 * S, NULL)                                        \
         X("Daemon", "MetricsFile", "", key_path, D(metrics_file), 0, 0, NULL)                                          \
+        X("Daemon", "HistoryTime", "24h", key_time, D(history_time), 60 * S, LIMIT_HISTORY_USEC, NULL)                 \
+        X("Daemon", "HistorySize", "8M", key_history, D(history_size), 64 * KIB, LIMIT_HISTORY_BYTES, NULL)            \
         X("Daemon", "Protect", "", key_protect, D(protect), 0, 0, NULL)                                                \
         X("Group", "Description", "", key_text, G(description), 0, LIMIT_DESCRIPTION_BYTES, NULL)                      \
         X("Group", "User", "", key_selector, G(selectors), SELECT_USER, 0, NULL)                                       \

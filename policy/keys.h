@@ -45,11 +45,11 @@ struct key {
         const char *const *words; /* of an enum */
 };
 
-extern const struct key_type key_time, key_size, key_rate, key_percent, key_threshold, key_cap, key_word, key_text,
-                key_path, key_selector, key_protect;
+extern const struct key_type key_time, key_size, key_history, key_rate, key_percent, key_threshold, key_cap, key_word,
+                key_text, key_path, key_selector, key_protect;
 
 /* keys[i] belongs to policy_keys[i]. */
-#define KEYS_MAX 32U
+#define KEYS_MAX 64U
 extern const struct key keys[];
 extern const size_t n_keys;
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* policy.c: the life of a loaded policy, and what is asked of it. */
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "capd/limits.h"
@@ -54,27 +52,4 @@ uint64_t policy_cap(const struct policy_section *s, uint64_t total)
         /* in two parts: total * 10000 may overflow */
         cap = total / 10000 * s->cap_percent + total % 10000 * s->cap_percent / 10000;
         return MAX(cap, LIMIT_CAP_MIN_BYTES);
-}
-
-static void note(char *buf, size_t size, const char *format, ...) _printf_(3, 4);
-
-static void note(char *buf, size_t size, const char *format, ...)
-{
-        size_t n = strlen(buf);
-        va_list ap;
-
-        if (n + 2 > size)
-                return;
-        if (n > 0)
-                buf[n++] = '\n';
-        va_start(ap, format);
-        vsnprintf(buf + n, size - n, format, ap);
-        va_end(ap);
-}
-
-void policy_notes(const struct policy *p, char *buf, size_t size)
-{
-        buf[0] = '\0';
-        if (p->daemon.metrics_file)
-                note(buf, size, "MetricsFile= is not written in this version");
 }

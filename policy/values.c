@@ -135,6 +135,25 @@ static void print_size_key(const struct key *k, const void *object, FILE *f)
 
 const struct key_type key_size = {parse_size_key, NULL, print_size_key};
 
+/* A size between limits, or 0 for nothing at all. */
+static int parse_history(const struct key_context *c, const struct key *k, const char *text, void *object)
+{
+        char e[EXCERPT_MAX], limit[EXACT_MAX];
+        uint64_t bytes = 0;
+        int r;
+
+        r = parse_bytes(c, text, strcmp(text, "0") == 0 ? 0 : k->min, &bytes);
+        if (r < 0)
+                return r;
+        if (bytes > k->max)
+                return complain(c, "%s=%s is too large: at most %s", c->name, excerpt(e, text),
+                                exact_size(limit, k->max));
+        *(uint64_t *)field(k, object) = bytes;
+        return 0;
+}
+
+const struct key_type key_history = {parse_history, NULL, print_size_key};
+
 /* A size where 0, or nothing, means without limit. */
 static int parse_rate(const struct key_context *c, const struct key *k, const char *text, void *object)
 {

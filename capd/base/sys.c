@@ -126,6 +126,11 @@ static int native_fsync(const struct sys *sys, int fd)
         return fsync(fd) < 0 ? -errno : 0;
 }
 
+static int native_fchmod(const struct sys *sys, int fd, mode_t mode)
+{
+        return fchmod(fd, mode) < 0 ? -errno : 0;
+}
+
 static int native_pidfd_send_signal(const struct sys *sys, int pidfd, int sig)
 {
         return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0U) < 0 ? -errno : 0;
@@ -175,6 +180,7 @@ const struct sys_ops sys_ops_native = {
                 .createat = native_createat,
                 .renameat = native_renameat,
                 .fsync = native_fsync,
+                .fchmod = native_fchmod,
                 .pidfd_send_signal = native_pidfd_send_signal,
                 .now = native_now,
                 .cpu_now = native_cpu_now,

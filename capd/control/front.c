@@ -29,6 +29,16 @@ usec_t front_now(const struct front *f)
         return sd_event_now(f->event, CLOCK_MONOTONIC, &now) < 0 ? 0 : now;
 }
 
+int64_t front_realtime(void)
+{
+        struct timespec real, monotonic;
+
+        clock_gettime(CLOCK_REALTIME, &real);
+        clock_gettime(CLOCK_MONOTONIC, &monotonic);
+        return ((int64_t)real.tv_sec - monotonic.tv_sec) * (int64_t)USEC_PER_SEC +
+               (real.tv_nsec - monotonic.tv_nsec) / 1000;
+}
+
 bool front_may_log(struct front *f, enum log_kind kind)
 {
         usec_t now = front_now(f);
@@ -102,6 +112,7 @@ static void take_snapshot(struct front *f, int body_fd, uint64_t size)
         if (r < 0)
                 log_error("Cannot serve clients: %s", strerror(-r));
         on_snapshot(f, &before);
+        store_snapshot(f);
 }
 
 static void handle_message(struct front *f, struct wire_message *w, int body_fd)
@@ -126,7 +137,12 @@ static void handle_message(struct front *f, struct wire_message *w, int body_fd)
                 pending_reply(f, w, body_fd);
                 break;
         }
+        case WIRE_STORED:
+                if (body_fd >= 0)
+                        store_read(f, body_fd);
+                break;
         case WIRE_STOPPING:
+                store_last(f);
                 f->stopping = true;
                 break;
         }
@@ -242,6 +258,7 @@ static void front_done(struct front *f)
         news_done(f);
         explain_done(f);
         snapshot_done(&f->snapshot);
+        history_done(&f->history);
         sd_event_source_disable_unref(f->listen_source);
         sd_event_source_disable_unref(f->resume_source);
         sd_event_unref(f->event);

@@ -22,6 +22,7 @@
 #include "capd/base/macros.h"
 #include "capd/limits.h"
 #include "capd/wire.h"
+#include "history.h"
 
 /* -- what the engine published last -- */
 
@@ -80,6 +81,8 @@ struct front {
         sd_event_source *resume_source; /* accepts again after descriptors ran out */
         struct snapshot snapshot;       /* all zero until the first one came */
         usec_t longest_tick;            /* between two snapshots, of the last while */
+        struct history history;
+        usec_t history_stored_at, metrics_stored_at;
         struct client *clients;
         unsigned n_clients, max_clients;
         struct system_bus system_bus;
@@ -92,7 +95,7 @@ struct front {
         uint32_t last_serial;
         struct cached_explain *cache;         /* LIMIT_EXPLAIN_CACHE entries, or NULL */
         usec_t explain_debt, explain_debt_at; /* CPU time spent for users, paid back as time goes by */
-        usec_t logged_at[8];                  /* front_may_log() */
+        usec_t logged_at[16];                 /* front_may_log() */
         unsigned unlogged_refusals;
         bool stopping;
 };
@@ -107,11 +110,31 @@ enum log_kind {
         LOG_NO_DESCRIPTORS,
         LOG_FORBIDDEN,
         LOG_BUS_BUSY,
-        LOG_NO_POLKIT
+        LOG_NO_POLKIT,
+        LOG_STORE
 };
 bool front_may_log(struct front *f, enum log_kind kind);
 /* A request of somebody on the bus that he names. */
 void front_say_refused(struct front *f, const struct caller *caller, const char *bus, const char *why);
+
+/* CLOCK_REALTIME when CLOCK_MONOTONIC was 0, microseconds. */
+int64_t front_realtime(void);
+
+/* -- what is kept over time, and leaves as files (store.c) -- */
+
+/* A snapshot has come: into the history, and out as metrics, as far as it is time. */
+void store_snapshot(struct front *f);
+/* What an earlier front or capd has left. */
+void store_read(struct front *f, int fd);
+/* capd is ending. */
+void store_last(struct front *f);
+
+/* The metrics of all groups as text. The caller frees *ret. 0 or -ENOMEM. */
+int metrics_text(const struct snapshot *s, int64_t realtime, bool openmetrics, char **ret, size_t *ret_size);
+
+/* GetHistory() and GetMetrics() of the manager. */
+int method_get_history(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int method_get_metrics(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
 /* -- clients -- */
 

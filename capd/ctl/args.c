@@ -35,6 +35,9 @@ const struct option_text option_texts[] = {
                 {"private", NULL, "measure: also count what only they map (slower)", 0, VERB_MEASURE},
                 {"pss", NULL, "measure: also sum up the kernel's PSS (slow)", 0, VERB_MEASURE},
                 {"file", "FILE", "config: read FILE instead of asking the daemon", 0, VERB_CONFIG},
+                {"since", "TIME", "history, plot: how far back, such as 6h", 0, VERB_HISTORY | VERB_PLOT},
+                {"csv", NULL, "history: print comma-separated values", 0, VERB_HISTORY},
+                {"classic", NULL, "metrics: in the older text format of Prometheus", 0, VERB_METRICS},
                 {"for", "TIME", "cap: how long, such as 30min; else until a reload", 0, VERB_CAP},
                 {"runtime-directory", "DIR", "where capd's control socket is", 0, 0},
                 {"help", NULL, "print this help", 'h', 0},
@@ -59,9 +62,9 @@ static int usage(const char *format, const char *what, const char *hint)
 
 static int find_verb(const char *word, const struct verb **ret)
 {
-        const char *names[32] = {0};
+        const char *names[VERBS_MAX + 1] = {0};
 
-        for (size_t i = 0; verbs[i].name; i++) {
+        for (size_t i = 0; verbs[i].name && i < VERBS_MAX; i++) {
                 names[i] = verbs[i].name;
                 if (strcmp(verbs[i].name, word) == 0) {
                         *ret = &verbs[i];
@@ -106,6 +109,8 @@ static int take_option(struct arguments *a, const char *name, const char *value)
                      {"raw", &a->raw},
                      {"help", &a->help},
                      {"version", &a->version},
+                     {"csv", &a->csv},
+                     {"classic", &a->classic},
                      {"global", &a->global},
                      {"private", &a->want_private},
                      {"pss", &a->want_pss}};
@@ -114,6 +119,7 @@ static int take_option(struct arguments *a, const char *name, const char *value)
         } texts[] = {{"output", &a->output},
                      {"file", &a->file},
                      {"for", &a->duration},
+                     {"since", &a->since},
                      {"runtime-directory", &a->runtime_directory}};
 
         for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
@@ -264,5 +270,6 @@ void print_help(FILE *f)
         print_columns(f, "Columns of status and measure:", group_columns);
         print_columns(f, "Columns of ps:", process_columns);
         print_columns(f, "Columns of stat:", stat_columns);
+        print_columns(f, "Columns of history:", history_columns);
         fputs("\nExit status: 0 done, 1 failed, 2 usage, 3 capd is not running. See capctl(1).\n", f);
 }

@@ -309,6 +309,102 @@ int client_groups(sd_bus *bus, struct groups *ret)
         return 0;
 }
 
+/* -- history -- */
+
+static enum group_state state_of(const char *text)
+{
+        for (unsigned s = 0; s < _STATE_MAX; s++)
+                if (strcmp(text, group_state_to_string((enum group_state)s)) == 0)
+                        return (enum group_state)s;
+        return STATE_UNKNOWN;
+}
+
+static enum quality quality_of(const char *text)
+{
+        for (unsigned q = 0; q < _QUALITY_MAX; q++)
+                if (strcmp(text, quality_to_string((enum quality)q)) == 0)
+                        return (enum quality)q;
+        return QUALITY_UNKNOWN;
+}
+
+/* 1, or 0 at the end of the list. */
+static int read_row(sd_bus_message *m, struct history_row *ret)
+{
+        struct history_row row = {0};
+        const char *state, *quality;
+        uint64_t until;
+        int r;
+
+        r = sd_bus_message_read(m, "(tttttttttss)", &row.at, &until, &row.sample.resident, &row.sample.rss_sum,
+                                &row.cap, &row.watermark, &row.paged_out, &row.refaulted, &row.freed, &state, &quality);
+        if (r <= 0)
+                return r;
+        row.span = until > row.at ? until - row.at : 0;
+        row.state = state_of(state);
+        row.sample.quality = quality_of(quality);
+        *ret = row;
+        return 1;
+}
+
+static int read_history(sd_bus_message *m, struct history_row **ret, size_t *ret_n)
+{
+        _cleanup_free_ struct history_row *rows = NULL;
+        struct history_row row;
+        size_t n = 0;
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'a', "(tttttttttss)");
+        while (r >= 0 && (r = read_row(m, &row)) > 0) {
+                if ((n & (n - 1)) == 0) {
+                        struct history_row *more = reallocarray(rows, n ? 2 * n : 1, sizeof(*rows));
+
+                        if (!more)
+                                return -ENOMEM;
+                        rows = more;
+                }
+                rows[n++] = row;
+        }
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(rows);
+        *ret_n = n;
+        return 0;
+}
+
+static int call_history(sd_bus *bus, const char *group, usec_t age, uint32_t max, sd_bus_message **ret)
+{
+        int r = new_call(bus, BUS_PATH, BUS_MANAGER_INTERFACE, "GetHistory", ret);
+
+        return r < 0 ? r : sd_bus_message_append(*ret, "stu", group, age, max);
+}
+
+int client_try_history(sd_bus *bus, const char *group, usec_t age, uint32_t max, struct history_row **ret,
+                       size_t *ret_n)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        int r = call_history(bus, group, age, max, &m);
+
+        if (r >= 0)
+                r = sd_bus_call(bus, m, CALL_TIMEOUT_USEC, NULL, &reply);
+        return r < 0 ? r : read_history(reply, ret, ret_n);
+}
+
+int client_history(sd_bus *bus, const char *group, usec_t age, uint32_t max, struct history_row **ret, size_t *ret_n)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        int r = call_history(bus, group, age, max, &m);
+
+        if (r == -EINVAL) /* D-Bus takes valid UTF-8 only, and so do names of groups */
+                return failed("no such group; 'capctl status' lists them");
+        if (r < 0)
+                return out_of_memory();
+        r = call(bus, m, &reply);
+        if (r != 0)
+                return r;
+        r = read_history(reply, ret, ret_n);
+        return r < 0 ? garbled(r) : 0;
+}
+
 /* -- the host -- */
 
 void host_done(struct host *h)

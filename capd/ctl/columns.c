@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "capd/base/size.h"
 #include "capd/base/text.h"
@@ -36,6 +37,8 @@ const struct column group_columns[] = {
                 {"SWAP", "swap", "swapped out", COLUMN_SIZE, G(sample.swap), D | J | M},
                 {"PROCS", "processes", "processes", COLUMN_U32, G(sample.processes), D | J | M},
                 {"AGE", "age_usec", "time since RESIDENT was true", COLUMN_AGE, G(sample), D | J},
+                {"HISTORY", "history", "RESIDENT of the last hour, as high as it is near to CAP", COLUMN_TEXT,
+                 offsetof(struct status_row, history), N | COLUMN_WIDE | COLUMN_HISTORY},
                 {"QUALITY", "quality", "of RESIDENT: exact, upper, lower, estimate, unknown", COLUMN_QUALITY,
                  G(sample.quality), J},
                 {"ANON", "anon", "anonymous part of RESIDENT", COLUMN_SIZE, G(sample.anon), J | M},
@@ -348,6 +351,21 @@ static void write_time(char *buf, usec_t t, enum cell_style style)
                 snprintf(buf, CELL_MAX, "%" PRIu64, t);
 }
 
+static void write_moment(char *buf, uint64_t at, enum cell_style style)
+{
+        time_t seconds = (time_t)(at / USEC_PER_SEC);
+        struct tm tm;
+
+        if (style == CELL_JSON)
+                snprintf(buf, CELL_MAX, "%" PRIu64, at);
+        else if (style == CELL_RAW && gmtime_r(&seconds, &tm)) /* for programs: no zone to guess, no blank */
+                strftime(buf, CELL_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm);
+        else if (localtime_r(&seconds, &tm))
+                strftime(buf, CELL_MAX, "%Y-%m-%d %H:%M:%S", &tm);
+        else
+                strcpy(buf, "?");
+}
+
 static void write_command(char *buf, const struct wire_process *p)
 {
         if (p->command[0])
@@ -405,6 +423,12 @@ void cell_text(char buf[static CELL_MAX], const struct column *c, const void *ro
                 break;
         case COLUMN_COMMAND:
                 write_command(buf, row);
+                break;
+        case COLUMN_TIME:
+                write_moment(buf, *(const uint64_t *)p, style);
+                break;
+        case COLUMN_SPAN:
+                write_time(buf, *(const uint64_t *)p, style);
                 break;
         case COLUMN_PID:
                 snprintf(buf, CELL_MAX, "%" PRId32, *(const int32_t *)p);

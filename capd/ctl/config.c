@@ -39,15 +39,11 @@ int verb_check(const struct arguments *a)
 {
         const char *file = a->n_words > 0 ? a->words[0] : DEFAULT_CONFIG_FILE;
         _cleanup_(policy_freep) struct policy *p = NULL;
-        char notes[2048];
         int r;
 
         r = load(file, &p);
         if (r != 0)
                 return r;
-        policy_notes(p, notes, sizeof(notes));
-        if (notes[0])
-                fprintf(stderr, "%s\n", notes);
         printf("%zu group%s\n", p->n_sections, p->n_sections == 1 ? "" : "s");
         return EXIT_DONE;
 }

@@ -47,7 +47,8 @@ struct arguments {
         bool json, bytes, no_headings, raw;
         const char *output; /* COLS, or NULL */
         usec_t watch;       /* 0: once */
-        const char *file, *duration;
+        const char *file, *duration, *since;
+        bool csv, classic;
         bool want_private, want_pss;
         bool global;                  /* stat: the host too */
         char *selectors[_SELECT_MAX]; /* words joined by blanks, or NULL */
@@ -65,6 +66,9 @@ enum verb_flags {
         VERB_CAP = 1 << 5,
         VERB_TOP = 1 << 6,
         VERB_STAT = 1 << 7,
+        VERB_HISTORY = 1 << 8,
+        VERB_PLOT = 1 << 9,
+        VERB_METRICS = 1 << 10,
 };
 
 struct verb {
@@ -73,6 +77,7 @@ struct verb {
         unsigned flags;
         unsigned min_words, max_words;
 };
+#define VERBS_MAX 64U
 extern const struct verb verbs[]; /* ends with a NULL name; the first is the default */
 
 struct option_text {
@@ -116,6 +121,12 @@ int client_explain(sd_bus *bus, const char *group, struct wire_detail *ret, stru
                    size_t *ret_n);
 /* Calls a method of the manager that answers with a text. */
 int client_command(sd_bus *bus, char **ret_text, const char *method, const char *types, ...);
+/* The history of a group in at most about `max` rows (0: as it is), the oldest first; `age` 0: all of it. The caller frees *ret. */
+struct history_row;
+int client_history(sd_bus *bus, const char *group, usec_t age, uint32_t max, struct history_row **ret, size_t *ret_n);
+/* The same without a message; a negative errno. */
+int client_try_history(sd_bus *bus, const char *group, usec_t age, uint32_t max, struct history_row **ret,
+                       size_t *ret_n);
 void groups_done(struct groups *g);
 void host_done(struct host *h);
 
@@ -149,6 +160,8 @@ enum column_kind {
         COLUMN_USER,
         COLUMN_COMMAND,
         COLUMN_PID,
+        COLUMN_TIME, /* CLOCK_REALTIME */
+        COLUMN_SPAN, /* microseconds */
 };
 
 enum column_flags {
@@ -158,6 +171,8 @@ enum column_flags {
         COLUMN_PSS = 1 << 3,
         COLUMN_MEASURE = 1 << 4, /* default of capctl measure */
         COLUMN_DAEMON = 1 << 5,  /* means nothing without the daemon */
+        COLUMN_WIDE = 1 << 6,    /* default of status where the terminal has room */
+        COLUMN_HISTORY = 1 << 7, /* of struct status_row, and asks for the history */
 };
 
 struct column {
@@ -166,8 +181,8 @@ struct column {
         size_t offset;
         unsigned flags;
 };
-extern const struct column group_columns[], act_columns[], charge_columns[], process_columns[],
-                stat_columns[]; /* end with a NULL header */
+extern const struct column group_columns[], act_columns[], charge_columns[], process_columns[], stat_columns[],
+                history_columns[]; /* end with a NULL header */
 
 #define COLUMNS_MAX 128U
 
@@ -226,6 +241,30 @@ void explain_cgroups(FILE *f, const struct wire_detail *d);
 /* One term of a sum: its sign, for people, in bytes, what it is. */
 void explain_term(FILE *f, char sign, uint64_t bytes, const char *label);
 
+/* -- history -- */
+
+struct history_row {
+        uint64_t at, span; /* CLOCK_REALTIME, microseconds */
+        uint32_t state;
+        struct group_sample sample; /* resident, its quality, rss_sum */
+        uint64_t cap, watermark, paged_out, refaulted, freed;
+};
+
+#define SPARKLINE_CELLS 20U
+#define SPARKLINE_USEC  (3600 * USEC_PER_SEC)
+
+/* A group in status, with what is not in its figures. */
+struct status_row {
+        struct wire_group group;
+        char history[4 * SPARKLINE_CELLS];
+};
+
+uint64_t now_realtime(void);
+/* --since, or `fallback`. 0 or EXIT_USAGE. */
+int since_of(const struct arguments *a, usec_t fallback, usec_t *ret);
+void sparkline(char *buf, size_t size, const struct history_row *rows, size_t n, uint64_t now, bool utf8);
+void sparklines(sd_bus *bus, struct status_row *rows, size_t n);
+
 /* -- verbs -- */
 
 int verb_status(const struct arguments *a);
@@ -240,6 +279,8 @@ int verb_cap(const struct arguments *a);
 int verb_pause(const struct arguments *a);
 int verb_resume(const struct arguments *a);
 int verb_enforce(const struct arguments *a);
+int verb_history(const struct arguments *a);
+int verb_metrics(const struct arguments *a);
 int verb_reload(const struct arguments *a);
 
 #endif

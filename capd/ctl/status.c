@@ -4,12 +4,15 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "capd/base/size.h"
 #include "capd/base/text.h"
 #include "ctl.h"
+
+#define WIDE_COLUMNS 120
 
 static volatile sig_atomic_t interrupted;
 
@@ -115,6 +118,29 @@ static void print_notes(const struct arguments *a, const struct host *h, const s
                 fputs(NO_GROUPS "\n", stderr);
 }
 
+static int print_rows(sd_bus *bus, const struct arguments *a, const struct selection *s, const struct groups *g)
+{
+        _cleanup_free_ struct status_row *rows = NULL;
+
+        if (!selection_has(s, COLUMN_HISTORY))
+                return table_print("groups", s, a, g->items, g->n, sizeof(*g->items));
+        rows = calloc(MAX(g->n, 1U), sizeof(*rows));
+        if (!rows)
+                return out_of_memory();
+        for (size_t i = 0; i < g->n; i++)
+                rows[i].group = g->items[i];
+        sparklines(bus, rows, g->n);
+        return table_print("groups", s, a, rows, g->n, sizeof(*rows));
+}
+
+/* Room for a column that is nice to have. */
+static bool terminal_is_wide(void)
+{
+        struct winsize w;
+
+        return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= WIDE_COLUMNS;
+}
+
 static int print_once(const struct arguments *a, const struct selection *s)
 {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
@@ -140,7 +166,7 @@ static int print_once(const struct arguments *a, const struct selection *s)
         if (a->watch && isatty(STDOUT_FILENO))
                 fputs("\033[H\033[2J", stdout);
         if (g.n > 0 || a->json)
-                r = table_print("groups", s, a, g.items, g.n, sizeof(*g.items));
+                r = print_rows(bus, a, s, &g);
         print_notes(a, &h, &g);
         return r != 0 ? r : status;
 }
@@ -148,11 +174,14 @@ static int print_once(const struct arguments *a, const struct selection *s)
 int verb_status(const struct arguments *a)
 {
         struct sigaction action = {.sa_handler = on_signal};
+        unsigned flags = COLUMN_JSON;
         struct selection s;
         bool answered = false;
         int r;
 
-        r = columns_select(group_columns, a, a->json ? COLUMN_JSON : COLUMN_DEFAULT, &s);
+        if (!a->json)
+                flags = COLUMN_DEFAULT | (!a->raw && terminal_is_wide() ? COLUMN_WIDE : 0U);
+        r = columns_select(group_columns, a, flags, &s);
         if (r != 0)
                 return r;
         if (!a->watch)

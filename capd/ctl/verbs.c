@@ -24,6 +24,8 @@ const struct verb verbs[] = {
                 {"pause", "[GROUP]", "stop acting on a group, or on all", verb_pause, 0, 0, 1},
                 {"resume", "[GROUP]", "act again", verb_resume, 0, 0, 1},
                 {"enforce", "GROUP", "bring a group under its cap now", verb_enforce, 0, 1, 1},
+                {"history", "GROUP", "what a group was like over time", verb_history, VERB_TABLE | VERB_HISTORY, 1, 1},
+                {"metrics", "", "all figures as OpenMetrics", verb_metrics, VERB_METRICS, 0, 0},
                 {"reload", "", "read the configuration again", verb_reload, 0, 0, 0},
                 {0},
 };

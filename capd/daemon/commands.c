@@ -152,7 +152,7 @@ static void command_config(struct engine *e, const struct wire_command *c)
         free(text);
 }
 
-void engine_command(struct engine *e, const struct wire_command *c)
+void engine_command(struct engine *e, const struct wire_command *c, int body_fd)
 {
         switch ((enum wire_verb)c->verb) {
         case WIRE_RELOAD:
@@ -176,6 +176,12 @@ void engine_command(struct engine *e, const struct wire_command *c)
         case WIRE_CONFIG:
                 command_config(e, c);
                 break;
+        case WIRE_STORE_METRICS:
+                store_command(e, STORE_METRICS, body_fd, c->bytes);
+                return;
+        case WIRE_STORE_HISTORY:
+                store_command(e, STORE_HISTORY, body_fd, c->bytes);
+                return;
         case _WIRE_VERB_MAX:
                 break;
         }

@@ -80,13 +80,14 @@ static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, v
         return sd_event_exit(e->event, 0);
 }
 
-static void on_front_command(const struct wire_command *c, void *userdata)
+static void on_front_command(const struct wire_command *c, int body_fd, void *userdata)
 {
-        engine_command(userdata, c);
+        engine_command(userdata, c, body_fd);
 }
 
 static void on_front_start(void *userdata)
 {
+        store_send_history(userdata);
         engine_publish_soon(userdata);
 }
 
@@ -183,6 +184,7 @@ void engine_done(struct engine *e)
         move_done(e);
         if (e->event)
                 front_process_stop(&e->front);
+        store_done(e);
         e->publish_defer = sd_event_source_disable_unref(e->publish_defer);
         e->tick_timer = sd_event_source_disable_unref(e->tick_timer);
         e->check_timer = sd_event_source_disable_unref(e->check_timer);

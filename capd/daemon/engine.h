@@ -124,6 +124,14 @@ struct user_names {
         sd_event_source *source;
 };
 
+/* The files that the front fills: store.c */
+enum store_file { STORE_METRICS, STORE_HISTORY, _STORE_MAX };
+struct writing;
+struct store {
+        struct writing *under_way[_STORE_MAX]; /* by a thread; NULL: none is */
+        int last_error[_STORE_MAX];            /* so that each is logged once */
+};
+
 /* A process that did not let itself be read. */
 struct quarantine {
         pid_t pid;
@@ -141,6 +149,7 @@ struct engine {
         struct host_pressure host_pressure;
         struct policy *policy;
         const char *config_file;
+        const char *state_directory; /* NULL: the history is not kept */
         bool dry_run;
         bool paused;
         bool stopping;
@@ -160,6 +169,7 @@ struct engine {
         bool cmdlines_known; /* those of all processes were read once under this policy */
         pid_t *pid_file_pids;
         struct user_names users;
+        struct store store;
         struct quarantine quarantine[QUARANTINE_SLOTS];
         int count_error, table_error; /* last ones, so that each is logged once */
 
@@ -216,6 +226,13 @@ void user_names_done(struct engine *e);
 bool user_names_get(void *engine, uid_t uid, char *buf, size_t size); /* for struct match_world */
 int user_names_ask(struct engine *e); /* if names are wanted and none are being asked for */
 
+/* store.c: MetricsFile= and the history */
+#define HISTORY_FILE "history"
+void store_command(struct engine *e, enum store_file which, int body_fd, uint64_t size);
+void store_send_history(struct engine *e); /* to a front that begins */
+void store_remove_metrics(struct engine *e, const char *path);
+void store_done(struct engine *e);
+
 /* hooks.c: Hook= programs */
 void hooks_run(struct engine *e, struct group *g); /* the group's state has changed */
 void hooks_done(struct engine *e);
@@ -268,7 +285,7 @@ int engine_read_cmdlines(struct engine *e);
 void engine_explain(struct engine *e, const struct wire_command *c);
 
 /* commands.c: what the front asks */
-void engine_command(struct engine *e, const struct wire_command *c);
+void engine_command(struct engine *e, const struct wire_command *c, int body_fd);
 
 /* publish.c: what the front is told */
 void engine_publish(struct engine *e);

@@ -141,16 +141,40 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata)
         return sd_event_add_time_relative(f->event, &f->restart_timer, CLOCK_MONOTONIC, wait, 1000, on_restart, f);
 }
 
+/* Descriptors that were not asked for do not come in: there is room for one. */
+static ssize_t receive(int fd, struct wire_command *c, int *ret_body)
+{
+        struct iovec iov = {.iov_base = c, .iov_len = sizeof(*c)};
+        union {
+                struct cmsghdr header;
+                char space[CMSG_SPACE(sizeof(int))];
+        } control = {};
+        struct msghdr mh = {
+                        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        ssize_t n = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+        const struct cmsghdr *h = n > 0 ? CMSG_FIRSTHDR(&mh) : NULL;
+
+        if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(sizeof(int)))
+                memcpy(ret_body, CMSG_DATA(h), sizeof(int));
+        return n;
+}
+
+static bool is_command(const struct wire_command *c, ssize_t n)
+{
+        return n == sizeof(*c) && c->magic == WIRE_MAGIC && c->version == WIRE_VERSION && c->verb > 0 &&
+               c->verb < _WIRE_VERB_MAX && memchr(c->group, '\0', sizeof(c->group));
+}
+
 static int on_channel(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
         struct front_process *f = userdata;
+        _cleanup_close_ int body = -1;
         struct wire_command c;
         ssize_t n;
 
-        n = recv(fd, &c, sizeof(c), MSG_DONTWAIT | MSG_TRUNC);
-        if (n == sizeof(c) && c.magic == WIRE_MAGIC && c.version == WIRE_VERSION && c.verb > 0 &&
-            c.verb < _WIRE_VERB_MAX && memchr(c.group, '\0', sizeof(c.group))) {
-                f->on_command(&c, f->userdata);
+        n = receive(fd, &c, &body);
+        if (is_command(&c, n)) {
+                f->on_command(&c, body, f->userdata);
                 return 0;
         }
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -202,6 +226,21 @@ int front_process_send(struct front_process *f, const struct wire_message *m, in
         return -EAGAIN;
 }
 
+/* Clients have gone; what is to be stored is not lost. */
+static void take_last(struct front_process *f)
+{
+        struct wire_command c;
+        ssize_t n;
+
+        do {
+                _cleanup_close_ int body = -1;
+
+                n = receive(f->channel, &c, &body);
+                if (is_command(&c, n) && (c.verb == WIRE_STORE_METRICS || c.verb == WIRE_STORE_HISTORY))
+                        f->on_command(&c, body, f->userdata);
+        } while (n > 0);
+}
+
 void front_process_stop(struct front_process *f)
 {
         struct wire_message m = {.magic = WIRE_MAGIC, .version = WIRE_VERSION, .type = WIRE_STOPPING};
@@ -211,7 +250,8 @@ void front_process_stop(struct front_process *f)
                 return;
         f->child_source = sd_event_source_disable_unref(f->child_source);
         front_process_send(f, &m, -1);
-        close_fd(TAKE_FD(f->channel));
+        /* the end of it, behind all that was sent, should there have been no room for the message */
+        shutdown(f->channel, SHUT_WR);
         for (int i = 0; i < 100; i++) {
                 struct timespec nap = {.tv_nsec = 10 * 1000 * 1000};
 
@@ -225,6 +265,7 @@ void front_process_stop(struct front_process *f)
                 kill(f->pid, SIGKILL);
                 waitpid(f->pid, NULL, 0);
         }
+        take_last(f);
         forget(f);
 }
 

@@ -29,7 +29,7 @@ struct front_process {
         usec_t started_at;
         usec_t unheard_since;  /* since when it takes no message; 0 it does */
         unsigned quick_deaths; /* in a row */
-        void (*on_command)(const struct wire_command *c, void *userdata);
+        void (*on_command)(const struct wire_command *c, int body_fd, void *userdata); /* body_fd -1: none */
         void (*on_start)(void *userdata); /* a new front knows nothing yet */
         void *userdata;
 };
@@ -37,7 +37,7 @@ struct front_process {
 int front_process_start(struct front_process *f);
 /* Sends without waiting; takes over body_fd (-1: none). 0; -EAGAIN the front does not keep up; -ENOTCONN there is none. */
 int front_process_send(struct front_process *f, const struct wire_message *m, int body_fd);
-/* Says WIRE_STOPPING, waits for a second at most, kills what is left. */
+/* Says WIRE_STOPPING, waits for a second at most, kills what is left; what the front wanted stored at the end is handled. */
 void front_process_stop(struct front_process *f);
 
 /* In the child: gives up every right, becomes the user and then the front. Returns the exit status. */

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -19,7 +20,7 @@
 
 struct options {
         const char *config_file;
-        const char *runtime_directory;
+        const char *runtime_directory, *state_directory;
         bool dry_run;
         bool features;
 };
@@ -30,6 +31,7 @@ static void print_help(FILE *f)
               "Caps the physical memory of groups of processes. Stays in the foreground.\n\n"
               "  -c, --config FILE            read FILE instead of " DEFAULT_CONFIG_FILE " and its drop-ins\n"
               "      --runtime-directory DIR  socket and lock there instead of " DEFAULT_RUNTIME_DIRECTORY "\n"
+              "      --state-directory DIR    history there instead of " DEFAULT_STATE_DIRECTORY "\n"
               "      --dry-run                decide and report, but never act\n"
               "      --features               show what works on this host with these rights, and end\n"
               "  -h, --help                   show this help, and end\n"
@@ -41,10 +43,11 @@ static void print_help(FILE *f)
 /* -1: go on; else the exit status. */
 static int parse_options(int argc, char *argv[], struct options *o)
 {
-        enum { OPT_RUNTIME = 256, OPT_DRY_RUN, OPT_FEATURES, OPT_VERSION };
+        enum { OPT_RUNTIME = 256, OPT_STATE, OPT_DRY_RUN, OPT_FEATURES, OPT_VERSION };
         static const struct option longs[] = {
                         {"config", required_argument, NULL, 'c'},
                         {"runtime-directory", required_argument, NULL, OPT_RUNTIME},
+                        {"state-directory", required_argument, NULL, OPT_STATE},
                         {"dry-run", no_argument, NULL, OPT_DRY_RUN},
                         {"features", no_argument, NULL, OPT_FEATURES},
                         {"help", no_argument, NULL, 'h'},
@@ -60,6 +63,9 @@ static int parse_options(int argc, char *argv[], struct options *o)
                         break;
                 case OPT_RUNTIME:
                         o->runtime_directory = optarg;
+                        break;
+                case OPT_STATE:
+                        o->state_directory = optarg;
                         break;
                 case OPT_DRY_RUN:
                         o->dry_run = true;
@@ -80,8 +86,12 @@ static int parse_options(int argc, char *argv[], struct options *o)
                 fprintf(stderr, "capd: unexpected argument '%s'; see capd --help\n", argv[optind]);
                 return EX_USAGE;
         }
-        if (o->config_file[0] == '\0' || o->runtime_directory[0] == '\0') {
-                fputs("capd: an empty path makes no sense here\n", stderr);
+        /* a second capd must not write what the first one keeps */
+        if (!o->state_directory && strcmp(o->runtime_directory, DEFAULT_RUNTIME_DIRECTORY) == 0)
+                o->state_directory = DEFAULT_STATE_DIRECTORY;
+        if (o->config_file[0] == '\0' || o->runtime_directory[0] == '\0' ||
+            (o->state_directory && o->state_directory[0] != '/')) {
+                fputs("capd: paths must not be empty, nor the state directory relative\n", stderr);
                 return EX_USAGE;
         }
         return -1;
@@ -157,6 +167,16 @@ static int prove_rights(struct engine *e, uid_t uid, gid_t gid)
         return 0;
 }
 
+/* Without one capd does its work; only the history ends with it. */
+static const char *state_directory(const struct options *o)
+{
+        if (!o->state_directory || mkdir(o->state_directory, 0755) == 0 || errno == EEXIST)
+                return o->state_directory;
+        log_warning("Cannot make the state directory %s: %m, ignoring; the history will not outlive this run",
+                    o->state_directory);
+        return NULL;
+}
+
 static int serve(struct engine *e, const struct options *o)
 {
         _cleanup_(policy_freep) struct policy *policy = NULL;
@@ -190,6 +210,7 @@ static int serve(struct engine *e, const struct options *o)
         if (r >= 0)
                 r = prove_rights(e, uid, gid);
         e->runtime_fd = runtime.dir_fd;
+        e->state_directory = state_directory(o);
         if (r >= 0 && damon_recover(&e->sys, e->runtime_fd) > 0)
                 log_warning("Took away what a capd that was killed had set up in DAMON");
         if (r >= 0)

@@ -144,6 +144,10 @@ void engine_publish(struct engine *e)
                         .dry_run = e->dry_run,
                         .paused = e->paused,
                         .policy_loaded_at = e->policy_loaded_at,
+                        .history_time = e->policy->daemon.history_time,
+                        .history_bytes = e->policy->daemon.history_size,
+                        .store_history = e->state_directory != NULL,
+                        .store_metrics = e->policy->daemon.metrics_file != NULL,
                         .version_text = CAPD_VERSION,
         };
         text_copy(s->config_error, sizeof(s->config_error), e->config_error);

@@ -88,17 +88,13 @@ static void carry_groups_over(struct engine *e, const struct policy *policy)
         }
 }
 
-static void log_notes(const struct policy *policy)
+/* The file of the old policy is nobody's any more. */
+static void move_metrics(struct engine *e, const struct policy *policy)
 {
-        char notes[2048];
+        const char *old = e->policy->daemon.metrics_file, *now = policy->daemon.metrics_file;
 
-        policy_notes(policy, notes, sizeof(notes));
-        for (char *line = notes, *next; *line; line = next) {
-                next = line + strcspn(line, "\n");
-                if (*next)
-                        *next++ = '\0';
-                log_warning("%s", line);
-        }
+        if (old && (!now || strcmp(old, now) != 0))
+                store_remove_metrics(e, old);
 }
 
 int engine_put_in_force(struct engine *e, struct policy *policy)
@@ -107,14 +103,15 @@ int engine_put_in_force(struct engine *e, struct policy *policy)
 
         if (!pids)
                 return -ENOMEM;
-        if (e->policy)
+        if (e->policy) {
                 carry_groups_over(e, policy);
+                move_metrics(e, policy);
+        }
         policy_free(e->policy);
         e->policy = policy;
         free(e->pid_file_pids);
         e->pid_file_pids = pids;
         e->policy_loaded_at = e->sys.ops->now(&e->sys);
-        log_notes(policy);
         for (struct process *p = NULL; (p = process_table_next(e->table, p));)
                 membership_forget(p, NULL);
         for (struct group *g = NULL; (g = groups_next(e, g));)

@@ -18,6 +18,7 @@
 #define BUS_ERROR_FAILED        "org.capd1.Error.Failed"
 
 #define DEFAULT_RUNTIME_DIRECTORY "/run/capd"
+#define DEFAULT_STATE_DIRECTORY   "/var/lib/capd"
 #define DEFAULT_CONFIG_FILE       "/etc/capd.conf"
 /* In the runtime directory. */
 #define CONTROL_SOCKET "control"

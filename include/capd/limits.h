@@ -191,6 +191,19 @@
 #define LIMIT_EXPLAIN_CACHE            64U
 #define LIMIT_EXPLAIN_CACHE_USEC       (10ULL * 1000 * 1000)
 #define LIMIT_EXPLAIN_CPU_BASIS_POINTS 500U
+/* HistorySize= and HistoryTime=. The front may allocate FRONT_DATA_MAX in all, and holds the history twice when it is read. */
+#define LIMIT_HISTORY_BYTES (64ULL * 1024 * 1024)
+#define LIMIT_HISTORY_USEC  (366ULL * 24 * 3600 * 1000 * 1000)
+/* Groups in one file of it: as many as have the room for some points each. */
+#define LIMIT_HISTORY_RINGS 32768U
+/* Points in one answer: a day of looks every five seconds, some 2 MiB. */
+#define LIMIT_HISTORY_POINTS 20000U
+/* It is written so often, and when capd ends. */
+#define LIMIT_HISTORY_STORE_USEC (300ULL * 1000 * 1000)
+/* The metrics: a scraper asks every 15 s. Groups beyond that number are counted, not shown: some 4 KiB of text each. */
+#define LIMIT_METRICS_STORE_USEC (5ULL * 1000 * 1000)
+#define LIMIT_METRICS_GROUPS     1000U
+#define LIMIT_METRICS_BYTES      (16U * 1024 * 1024)
 /* A temporary cap lasts at most this long. */
 #define LIMIT_TEMPORARY_CAP_USEC (366ULL * 24 * 3600 * 1000 * 1000)
 /* Smallest cap that makes sense: below it a process cannot hold its own code and stack. */

@@ -26,6 +26,7 @@ enum wire_type {
         WIRE_SNAPSHOT = 1, /* body: struct wire_snapshot, then n_groups times struct wire_group */
         WIRE_REPLY,        /* body, if any: as the verb says */
         WIRE_STOPPING,     /* capd is ending: say so to clients, then exit */
+        WIRE_STORED, /* body: the file of WIRE_STORE_HISTORY as it was left by an earlier capd or front; not to be trusted */
 };
 
 struct wire_message {
@@ -46,6 +47,9 @@ enum wire_verb {
         WIRE_ENFORCE, /* act on the group now, whatever back-off says; error -ENOENT as all that name a group */
         WIRE_EXPLAIN, /* body: struct wire_detail, then n_processes times struct wire_process (sorted by rss) */
         WIRE_CONFIG,  /* body is text: the effective configuration */
+        /* With a memfd, sealed against every change, of `bytes` bytes: they are what a file has to hold from now on. No reply. */
+        WIRE_STORE_METRICS, /* MetricsFile= */
+        WIRE_STORE_HISTORY, /* history in the state directory */
         _WIRE_VERB_MAX,
 };
 
@@ -126,8 +130,11 @@ struct wire_snapshot {
         bool dry_run;
         bool paused; /* capctl pause without a group */
         usec_t policy_loaded_at;
-        char config_error[2048]; /* of the last reload, "" if it went well */
-        char warnings[1024];     /* what does not work on this host, one line each */
+        usec_t history_time;               /* HistoryTime= */
+        uint64_t history_bytes;            /* HistorySize=; 0: no history is kept */
+        bool store_history, store_metrics; /* the engine has a place for it */
+        char config_error[2048];           /* of the last reload, "" if it went well */
+        char warnings[1024];               /* what does not work on this host, one line each */
         char version_text[32];
 };
 

@@ -46,6 +46,7 @@ struct sys_ops {
         int (*createat)(const struct sys *sys, int dirfd, const char *path, mode_t mode);
         int (*renameat)(const struct sys *sys, int dirfd, const char *from, const char *to); /* in one directory */
         int (*fsync)(const struct sys *sys, int fd);
+        int (*fchmod)(const struct sys *sys, int fd, mode_t mode);
         int (*pidfd_send_signal)(const struct sys *sys, int pidfd, int sig);
         usec_t (*now)(const struct sys *sys);     /* CLOCK_MONOTONIC */
         usec_t (*cpu_now)(const struct sys *sys); /* CLOCK_THREAD_CPUTIME_ID */

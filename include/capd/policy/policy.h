@@ -50,7 +50,9 @@ struct policy_daemon {
         uint32_t pressure_threshold; /* basis points of host memory in use */
         uint32_t cpu_budget;         /* basis points of one CPU */
         usec_t max_stall;
-        char *metrics_file;        /* NULL: off */
+        char *metrics_file; /* NULL: off */
+        usec_t history_time;
+        uint64_t history_size;     /* bytes; 0: no history */
         struct selectors *protect; /* NULL: none */
 };
 
@@ -134,9 +136,6 @@ int policy_problems_add(struct policy_problems *p, const char *file, unsigned li
 /* The effective configuration as a file that policy_load() accepts again, each value followed by a comment
  * "# FILE:LINE" or "# default". */
 int policy_dump(const struct policy *p, FILE *f);
-
-/* What is set but not carried out in this version, one line each, with where it was set; "" if there is nothing. */
-void policy_notes(const struct policy *p, char *buf, size_t size);
 
 /* Bytes of a section's cap on a host with `total` bytes of memory, at least LIMIT_CAP_MIN_BYTES; UINT64_MAX if it has
  * none. */

@@ -143,6 +143,9 @@ static const struct bad cases[] = {
                 {G("Hook=true"), {{4, "Hook=true must be the absolute path of a file"}}},
                 {G("Hook=/usr/"), {{4, "must be the absolute path of a file"}}},
                 {G("Hook=/" X4000), {{4, "of 4001 bytes is longer than 4000 (LIMIT_CONFIG_WORD_BYTES)"}}},
+                {D("HistorySize=63K"), {{2, "HistorySize=63K is too small: at least 64K"}}},
+                {D("HistorySize=1G"), {{2, "HistorySize=1G is too large: at most 64M"}}},
+                {D("HistoryTime=10s"), {{2, "HistoryTime=10s is too short: at least 1min"}}},
                 {D("MetricsFile=metrics.prom"), {{2, "MetricsFile=metrics.prom must be the absolute path of a file"}}},
 
                 /* selectors */

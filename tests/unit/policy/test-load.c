@@ -55,6 +55,8 @@ static void assert_daemon_equal(const struct policy_daemon *a, const struct poli
         assert_int_equal(a->pressure_threshold, b->pressure_threshold);
         assert_int_equal(a->cpu_budget, b->cpu_budget);
         assert_int_equal(a->max_stall, b->max_stall);
+        assert_int_equal(a->history_time, b->history_time);
+        assert_int_equal(a->history_size, b->history_size);
         assert_string_equal(a->metrics_file ? a->metrics_file : "", b->metrics_file ? b->metrics_file : "");
 }
 
@@ -130,6 +132,8 @@ static void test_defaults(void **state)
         assert_int_equal(p->daemon.pressure_threshold, 0);
         assert_int_equal(p->daemon.cpu_budget, 200);
         assert_int_equal(p->daemon.max_stall, 2000);
+        assert_int_equal(p->daemon.history_time, 24 * 3600 * USEC_PER_SEC);
+        assert_int_equal(p->daemon.history_size, 8 * MIB);
         assert_null(p->daemon.metrics_file);
         assert_null(p->daemon.protect);
         assert_int_equal(p->n_sections, 0);
@@ -168,6 +172,8 @@ static void test_full(void **state)
         assert_int_equal(p->daemon.cpu_budget, 25);
         assert_int_equal(p->daemon.max_stall, 1500);
         assert_string_equal(p->daemon.metrics_file, "/run/capd/metrics");
+        assert_int_equal(p->daemon.history_time, 3 * 24 * 3600 * USEC_PER_SEC);
+        assert_int_equal(p->daemon.history_size, 0);
         assert_selector(p->daemon.protect, SELECT_COMM, WORDS("sshd", "two words"));
         assert_selector(p->daemon.protect, SELECT_UNIT, WORDS("dbus.service"));
         assert_selector(p->daemon.protect, SELECT_USER, WORDS("root"));
@@ -455,7 +461,7 @@ static void test_keys(void **state)
                 assert_non_null(policy_keys[n].name);
                 assert_non_null(policy_keys[n].fallback);
         }
-        assert_int_equal(n, 30);
+        assert_int_equal(n, 32);
 }
 
 static void test_names(void **state)
