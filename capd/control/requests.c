@@ -128,7 +128,7 @@ static int on_polkit(sd_bus_message *reply, void *userdata, sd_bus_error *unused
                 return go_on(a);
         if (challenge) {
                 snprintf(text, sizeof(text),
-                         "user %u must authenticate for this (" BUS_MANAGE_ACTION "), and was not to be asked",
+                         "user %u must authenticate for this (" BUS_MANAGE_ACTION "), and could not be asked",
                          (unsigned)a->caller.uid);
                 return refuse(a, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, text);
         }
