@@ -129,6 +129,8 @@ static void run_victim(int argc, char **argv)
         while (command_read(-1, line, sizeof(line))) {
                 if (strcmp(line, "touch") == 0)
                         regions_touch();
+                if (strcmp(line, "write") == 0)
+                        regions_write();
                 if (strcmp(line, "stat") == 0)
                         say_felt();
                 else {

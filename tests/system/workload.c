@@ -103,6 +103,13 @@ void regions_touch(void)
                         sink = regions[i].start[at];
 }
 
+void regions_write(void)
+{
+        for (size_t i = 0; i < n_regions; i++)
+                for (size_t at = 0; at < regions[i].length; at += regions[i].stride)
+                        regions[i].start[at]++;
+}
+
 static uint64_t mix(uint64_t x)
 {
         /* splitmix64, public domain (Sebastiano Vigna) */
@@ -180,9 +187,7 @@ void commands_serve(void)
                         regions_touch();
                         say("{\"ok\":true}");
                 } else if (strcmp(line, "write") == 0) {
-                        for (size_t i = 0; i < n_regions; i++)
-                                for (size_t at = 0; at < regions[i].length; at += regions[i].stride)
-                                        regions[i].start[at]++;
+                        regions_write();
                         say("{\"ok\":true}");
                 } else if (strcmp(line, "pageout") == 0) {
                         for (size_t i = 0; i < n_regions; i++)

@@ -47,6 +47,7 @@ unsigned char *map_anon(size_t length);
 unsigned char *map_aligned(size_t length);
 void region_add(void *start, size_t length, size_t stride);
 void regions_touch(void);
+void regions_write(void);
 
 /* Fills pages with a function of seed, page number and generation, and checks them against it. */
 void pattern_write(unsigned char *start, size_t page, uint64_t generation);
