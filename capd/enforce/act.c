@@ -21,13 +21,12 @@
 #include "capd/measure/host.h"
 #include "pageout-internal.h"
 
-/* Between two steps: enough for a writer that waits for the mmap lock to be woken and to take it. */
-#define PAUSE_USEC 50U
 /* Calls that were interrupted or found no memory for themselves are made again so many times. */
-#define RETRIES 8U
-/* Steps in a row that moved nothing after which a process is put off: what makes pages immovable (a lock, a file system that
+#define RETRIES    8U
+#define RETRY_USEC 50U
+/* Calls in a row that moved nothing after which a process is put off: what makes pages immovable (a lock, a file system that
  * forbids) goes for whole mappings, and those of a giant must not eat the time of all others. */
-#define IDLE_STEPS 8U
+#define IDLE_CALLS 8U
 /*
  * A page is freed when it has been written, at the earliest. On a swap device that writes in the background even then it stays in
  * the swap cache, clean, until the host needs memory (mm/vmscan.c, shrink_folio_list(): a page under write-back is
@@ -42,11 +41,19 @@ struct run {
         struct features features; /* the walks point to it */
         struct guard *guard;
         bool forbidden_files;
+        uint64_t huge_size; /* what one entry of the second level of page tables maps */
         struct walk_context *context;
         struct walk *walk; /* of the target being worked on */
         int pidfd;
         struct candidates candidates;
+        struct iovec vectors[LIMIT_MADVISE_VECTORS];
         uint64_t pages[LIMIT_PAGEMAP_STEP_PAGES];
+};
+
+/* In the candidates. */
+struct place {
+        size_t range;
+        uint64_t offset;
 };
 
 static void run_close(struct run *run)
@@ -96,6 +103,7 @@ static struct run *run_new(const struct pageout *p, struct guard *guard)
         run->max_stall = p->step.max_stall;
         run->guard = guard;
         run->pidfd = -1;
+        run->huge_size = p->features.page_size / sizeof(uint64_t) * p->features.page_size;
         run->forbidden_files = files_are_forbidden(p->sys);
         return run;
 }
@@ -155,53 +163,94 @@ static bool act_is_over(struct pageout *p)
         return p->finished;
 }
 
-/* How many of the n ranges the kernel reports as done: it counts whole ones, see process_madvise(2). */
-static size_t ranges_done(const struct iovec *ranges, size_t n, uint64_t bytes)
+/*
+ * One call's worth of the candidates from *next on, which it moves: whole ranges, or a part of one. The lock is held until all of
+ * them are done: since Linux 6.15 it is taken once for all vectors, vector_madvise() in mm/madvise.c.
+ */
+static size_t run_slice(const struct run *run, uint64_t bytes, struct place *next, struct iovec *ret)
+{
+        const struct candidates *c = &run->candidates;
+        size_t n = 0;
+
+        while (next->range < c->n_ranges && bytes > 0) {
+                const struct iovec *range = &c->ranges[next->range];
+                uint64_t start = (uintptr_t)range->iov_base + next->offset, left = range->iov_len - next->offset;
+                uint64_t size = MIN(left, bytes);
+
+                if (size < left && n > 0)
+                        break;
+                /* A huge page of which a part is paged out is split by the kernel: madvise_cold_or_pageout_pte_range() */
+                if (size < left && size >= run->huge_size)
+                        size -= (start + size) % run->huge_size;
+                ret[n++] = (struct iovec){.iov_base = (char *)range->iov_base + next->offset, .iov_len = size};
+                bytes -= size;
+                next->offset += size;
+                if (size == left)
+                        *next = (struct place){.range = next->range + 1};
+        }
+        return n;
+}
+
+/* How many of the n vectors the kernel reports as done: it counts whole ones, see process_madvise(2). */
+static size_t vectors_done(const struct iovec *vectors, size_t n, uint64_t bytes)
 {
         size_t i = 0;
 
-        while (i < n && bytes >= ranges[i].iov_len)
-                bytes -= ranges[i++].iov_len;
+        while (i < n && bytes >= vectors[i].iov_len)
+                bytes -= vectors[i++].iov_len;
         return i;
 }
 
 /*
- * Hands the candidates to the kernel. What it answers only tells where to go on: it stops at a range it does not like, which
- * is passed over. 0; -ECANCELED given up; -ESRCH, -EPERM or another negative errno: no use to go on with this process.
- * Touches nothing but the run.
+ * Hands n vectors to the kernel. What it answers only tells where to go on: it stops at a vector it does not like, which is passed
+ * over. 0; -ECANCELED given up; -ESRCH, -EPERM or another negative errno: no use to go on with this process. Touches nothing
+ * but the run; *ret_longest is the longest time that a call took.
  */
-static int run_advise(struct run *run, pid_t pid, usec_t *ret_longest)
+static int run_advise(struct run *run, const struct iovec *vectors, size_t n, usec_t *ret_longest)
 {
         const struct sys *sys = run->sys;
-        const struct candidates *c = &run->candidates;
         unsigned retries = 0;
         usec_t longest = 0;
 
-        for (size_t at = 0; at < c->n_ranges && retries <= RETRIES;) {
-                usec_t begin;
-                ssize_t n;
+        for (size_t at = 0; at < n && retries <= RETRIES;) {
+                usec_t begin = walk_hold(run->walk);
+                ssize_t done = sys->ops->process_madvise(sys, run->pidfd, vectors + at, n - at, MADV_PAGEOUT);
+                int64_t took = walk_let_go(run->walk, begin);
 
-                guard_enter(run->guard, pid);
-                begin = sys->ops->now(sys);
-                n = sys->ops->process_madvise(sys, run->pidfd, c->ranges + at, c->n_ranges - at, MADV_PAGEOUT);
-                longest = MAX(longest, sys->ops->now(sys) - begin);
-                if (!guard_leave(run->guard))
-                        return -ECANCELED;
-
-                if (n > 0)
-                        at += MAX(ranges_done(c->ranges + at, c->n_ranges - at, (uint64_t)n), (size_t)1);
-                else if (n == -EINTR || n == -EAGAIN) {
+                if (took < 0)
+                        return (int)took;
+                longest = MAX(longest, (usec_t)took);
+                if (done > 0)
+                        at += MAX(vectors_done(vectors + at, n - at, (uint64_t)done), (size_t)1);
+                else if (done == -EINTR || done == -EAGAIN) {
                         retries++;
                         if (guard_stopping(run->guard))
                                 break;
-                        sys->ops->sleep(sys, PAUSE_USEC);
-                } else if (n == -EINVAL || n == -ENOMEM || n == 0)
+                        sys->ops->sleep(sys, RETRY_USEC);
+                } else if (done == -EINVAL || done == -ENOMEM || done == 0)
                         /* EINVAL: locked (can_madv_lru_vma()). ENOMEM: part of it is unmapped by now, the rest was done. */
                         at++;
                 else
-                        return (int)n;
+                        return (int)done;
         }
         *ret_longest = longest;
+        return 0;
+}
+
+/* The calls for one batch of candidates. Each that was too long makes those after it shorter. Errors as run_advise(). */
+static int act_advise(struct run *run, struct pageout *p)
+{
+        struct place next = {};
+        size_t n;
+
+        while ((n = run_slice(run, p->step.bytes, &next, run->vectors)) > 0) {
+                usec_t longest = 0;
+                int r = run_advise(run, run->vectors, n, &longest);
+
+                if (r < 0)
+                        return r;
+                step_took(&p->step, longest);
+        }
         return 0;
 }
 
@@ -217,13 +266,12 @@ static void act_check_swap(struct pageout *p, uint64_t stayed)
         p->result.left_no_swap += stayed;
 }
 
-/* One step on the candidates: *ret_moved bytes left. Errors as run_advise(). */
-static int act_step(struct run *run, struct pageout *p, size_t target, uint64_t *ret_moved)
+/* One batch of candidates: *ret_moved bytes left. Errors as run_advise(). */
+static int act_batch(struct run *run, struct pageout *p, size_t target, uint64_t *ret_moved)
 {
         struct candidates *c = &run->candidates;
         struct target_state *s = &p->states[target];
         uint64_t before = p->result.unmapped;
-        usec_t longest = 0;
         int r;
 
         p->result.attempted += c->bytes;
@@ -231,7 +279,7 @@ static int act_step(struct run *run, struct pageout *p, size_t target, uint64_t 
                 p->result.processes++;
         s->acted_on = true;
 
-        r = run_advise(run, p->targets[target].pid, &longest);
+        r = act_advise(run, p);
         if (r < 0)
                 return r;
         r = candidates_check(run->walk, run->context, c, run->forbidden_files, p->left, &p->result);
@@ -244,16 +292,16 @@ static int act_step(struct run *run, struct pageout *p, size_t target, uint64_t 
                 trace_add(p->trace, &p->targets[target], (uintptr_t)c->ranges[i].iov_base, c->ranges[i].iov_len,
                           c->left[i]);
         act_check_swap(p, c->busy_anonymous);
-        step_learn(&p->step, c->bytes, *ret_moved, longest);
+        step_learn(&p->step, c->bytes, *ret_moved);
         return 0;
 }
 
-/* The steps of one leg, on the target that is open. 0 at its end, when it was put off, or when the act is over. */
-static int act_steps(struct run *run, struct pageout *p, const struct leg leg)
+/* The batches of one leg, on the target that is open. 0 at its end, when it was put off, or when the act is over. */
+static int act_batches(struct run *run, struct pageout *p, const struct leg leg)
 {
         struct candidates *c = &run->candidates;
         struct target_state *s = &p->states[leg.target];
-        unsigned idle = 0;
+        uint64_t idle = 0;
         int r;
 
         c->bytes = 0;
@@ -265,7 +313,8 @@ static int act_steps(struct run *run, struct pageout *p, const struct leg leg)
                         return -ECANCELED;
                 if (act_is_over(p))
                         return 0;
-                r = candidates_next(run->walk, leg.to, MIN(p->step.bytes, p->goal - p->result.unmapped), p->swap, c);
+                r = candidates_next(run->walk, leg.to, MIN(step_batch(&p->step), p->goal - p->result.unmapped), p->swap,
+                                    c);
                 if (r < 0)
                         break;
                 p->result.left_shared += c->skipped_shared;
@@ -278,16 +327,15 @@ static int act_steps(struct run *run, struct pageout *p, const struct leg leg)
                 p->legs.items[p->leg].from = c->next;
 
                 if (c->bytes > 0) {
-                        r = act_step(run, p, leg.target, &moved);
+                        r = act_batch(run, p, leg.target, &moved);
                         if (r < 0)
                                 break;
-                        idle = moved > 0 ? 0 : idle + 1;
-                        if (idle >= IDLE_STEPS && !leg.deferred) {
+                        idle = moved > 0 ? 0 : idle + c->bytes;
+                        if (idle >= IDLE_CALLS * p->step.bytes && !leg.deferred) {
                                 legs_defer(&p->legs, p->leg, c->next);
                                 return 0;
                         }
                 }
-                run->sys->ops->sleep(run->sys, PAUSE_USEC);
         }
         return r;
 }
@@ -299,9 +347,10 @@ static int act_leg(struct run *run, struct pageout *p)
 
         p->current = leg.target;
         run->candidates.bytes = 0;
+        step_begin(&p->step);
         r = run_open_to_act(run, p->targets[leg.target].pid, p->targets[leg.target].start_time);
         if (r >= 0)
-                r = act_steps(run, p, leg);
+                r = act_batches(run, p, leg);
         if (r == -ECANCELED)
                 return r;
         p->current = NO_TARGET;

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "step.h"
 
-/* Where calls are steered to, in hundredths of max_stall. Between the first two nothing is changed: lengths of calls scatter. */
-#define AIM_LOW  50U
-#define AIM_HIGH 80U
-#define AIM      60U
+/*
+ * Where the longest call of a batch is steered to, in hundredths of max_stall; between the first two nothing is changed, as lengths of
+ * calls scatter. A target may have to wait for calls that come to half of max_stall together, before there is a pause
+ * (walk_hold()), and for one more: which therefore has the other half. What is usual is a third of the longest.
+ */
+#define AIM_LOW  20U
+#define AIM      35U
+#define AIM_HIGH 50U
+
+#define BATCH_CALLS 8U
 
 void step_init(struct step *s, uint64_t page_size, usec_t max_stall, uint64_t bytes)
 {
@@ -17,31 +23,62 @@ void step_init(struct step *s, uint64_t page_size, usec_t max_stall, uint64_t by
         };
 }
 
-void step_learn(struct step *s, uint64_t attempted, uint64_t moved, usec_t took)
+void step_begin(struct step *s)
 {
-        double load = (double)took * 100 / (double)s->max_stall;
-        double most = (double)STEP_MAX_BYTES, fitting = took > 0 ? (double)attempted * AIM / load : most;
-        uint64_t ideal = fitting < most ? (uint64_t)fitting : STEP_MAX_BYTES;
+        s->bytes = MIN(s->bytes, STEP_FIRST_BYTES);
+        s->longest = 0;
+}
 
-        if (load > AIM_HIGH) {
-                /*
-                 * In proportion, at once: one long call is one too many. Also where little moved: the target's lock
-                 * was held all the same, or somebody else holds it for long.
-                 */
-                s->limit = MAX(s->bytes / 2, s->min_bytes);
-                s->bytes = MIN(s->bytes, ideal);
-        } else if (load < AIM_LOW && attempted >= s->bytes / 2 && moved >= attempted - attempted / 4) {
-                /*
-                 * A call on pages that cannot move is fast and says nothing of those that can, nor does one that was cut
-                 * short. Growth is twofold at most, since the next pages may be slower; after a hiccup of the device that
-                 * finds back to the old size in a few steps.
-                 */
-                uint64_t most_now = s->bytes < s->limit ? MIN(s->bytes * 2, s->limit)
-                                                        : s->bytes + MAX(s->bytes / 8, s->min_bytes);
+uint64_t step_batch(const struct step *s)
+{
+        return MIN(s->bytes * BATCH_CALLS, STEP_MAX_BYTES);
+}
 
-                ideal = MIN(ideal, most_now);
-                s->bytes = MAX(s->bytes, ideal);
+/* In hundredths of max_stall. */
+static double load_of(const struct step *s, usec_t took)
+{
+        return (double)took * 100 / (double)s->max_stall;
+}
+
+static uint64_t fitting(const struct step *s, usec_t took)
+{
+        double bytes = took > 0 ? (double)s->bytes * AIM / load_of(s, took) : (double)STEP_MAX_BYTES;
+
+        return bytes < (double)STEP_MAX_BYTES ? (uint64_t)bytes : STEP_MAX_BYTES;
+}
+
+static void step_set(struct step *s, uint64_t bytes)
+{
+        s->bytes = MAX(bytes - bytes % s->min_bytes, s->min_bytes);
+}
+
+void step_took(struct step *s, usec_t took)
+{
+        s->longest = MAX(s->longest, took);
+        if (load_of(s, took) <= AIM_HIGH)
+                return;
+        /*
+         * In proportion, at once: one long call is one too many. Also where little moved: the target's lock was held all the same, or
+         * somebody else holds it for long.
+         */
+        s->limit = MAX(s->bytes / 2, s->min_bytes);
+        step_set(s, MIN(s->bytes, fitting(s, took)));
+}
+
+void step_learn(struct step *s, uint64_t attempted, uint64_t moved)
+{
+        usec_t longest = s->longest;
+
+        s->longest = 0;
+        /*
+         * A call on pages that cannot move is fast and says nothing of those that can, nor does one that was cut short. Growth is
+         * twofold at most, since the next pages may be slower; after a hiccup of the device that finds back to the old size
+         * in a few batches.
+         */
+        if (load_of(s, longest) < AIM_LOW && attempted >= s->bytes / 2 && moved >= attempted - attempted / 4) {
+                uint64_t most = s->bytes < s->limit ? MIN(s->bytes * 2, s->limit)
+                                                    : s->bytes + MAX(s->bytes / 8, s->min_bytes);
+
+                step_set(s, MAX(s->bytes, MIN(fitting(s, longest), most)));
         }
-        s->bytes -= s->bytes % s->min_bytes;
-        s->bytes = MAX(s->bytes, s->min_bytes);
 }

@@ -2,7 +2,7 @@
 /*
  * step.h: how many bytes one process_madvise() call is given, learnt from how long the calls before it took.
  *
- * The target's mmap lock is held for the whole call (mm/madvise.c), reclaim and the waiting for a full swap device
+ * The target's mmap lock is held for the whole call (mm/madvise.c), reclaim, compression and the waiting for a full swap device
  * included, so the length of a call is the only handle on the longest stall a target sees. Pure.
  */
 #ifndef CAPD_ENFORCE_STEP_H
@@ -12,22 +12,36 @@
 
 #include "capd/base/macros.h"
 
-/* A fast device pages out 1 MiB in 0.7 ms, a slow one stalls its target once for longer than it should. */
-#define STEP_FIRST_BYTES (1 * MIB)
-/* Beyond it nothing is won: what a call costs by itself is then less than 1 in 1000. */
-#define STEP_MAX_BYTES (32 * MIB)
+/* Of the first call on a process. 1 MiB takes 0.5 ms on a fast device, and 3 ms if the process runs on another processor, which has to
+ * be interrupted for each page that it may have written to (try_to_unmap_flush_dirty() in mm/rmap.c). */
+#define STEP_FIRST_BYTES (256 * KIB)
+/* Beyond it nothing is won: what a call costs by itself is then less than 1 in 1000. It is what a walk reads at one time, too. */
+#define STEP_MAX_BYTES (8 * MIB)
 
 struct step {
         uint64_t bytes; /* of the next call */
         uint64_t min_bytes;
         usec_t max_stall;
+        usec_t longest; /* call since step_learn() */
         uint64_t limit; /* half of what was too much the last time: growth is fast below and slow above */
 };
 
 /* `bytes`: what an earlier act came to, or 0. */
 void step_init(struct step *s, uint64_t page_size, usec_t max_stall, uint64_t bytes);
 
-/* After a step: `attempted` bytes were given to the kernel, `moved` left, the longest call of it took `took`. */
-void step_learn(struct step *s, uint64_t attempted, uint64_t moved, usec_t took);
+/* Another process: what was learnt from the others may be too much for it. */
+void step_begin(struct step *s);
+
+/* After each call. */
+void step_took(struct step *s, usec_t took);
+
+/*
+ * Bytes that are looked at before a batch of calls on them, and after it: reading page tables by the 2 MiB costs a fraction of reading
+ * them piece by piece. Not more than some calls' worth, since what leaves by itself between the two looks is taken for paged out.
+ */
+uint64_t step_batch(const struct step *s);
+
+/* After a batch: `attempted` bytes were given to the kernel, `moved` left. */
+void step_learn(struct step *s, uint64_t attempted, uint64_t moved);
 
 #endif

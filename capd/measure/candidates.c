@@ -215,6 +215,9 @@ int candidates_next(struct walk *w, uint64_t end, uint64_t max_bytes, bool anony
 
                 if (c->next >= end)
                         break;
+                /* Another window would be for the next step mostly, which reads it again. */
+                if (c->ahead_at == c->ahead_n && c->n_pages > max_pages / 2)
+                        return 1;
                 n = candidates_look_ahead(w, c, max_pages - c->n_pages);
                 if (n < 0)
                         return (int)n;

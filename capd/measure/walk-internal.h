@@ -134,13 +134,6 @@ struct walk {
         uint64_t *scratch;      /* for looking around, HUGE_PAGES entries; made when first needed */
 };
 
-/* -- walk.c -- */
-
-/* Around a call that takes the target's mmap lock: walk_hold() before it; walk_let_go() with what that returned. */
-usec_t walk_hold(struct walk *w);
-/* How long the call took; -ECANCELED if the thread was given up in it. */
-int64_t walk_let_go(struct walk *w, usec_t began);
-
 /* -- context.c -- */
 
 /* Kind of the frame at the head of 2 MiB, from kpageflags once in the life of a context. Negative errno. */

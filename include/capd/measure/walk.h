@@ -82,6 +82,13 @@ int walk_read(struct walk *w, uint64_t address, size_t n, uint64_t *pages);
 int walk_check(struct walk *w);
 int walk_dirfd(const struct walk *w); /* /proc/PID; belongs to the walk */
 
+/*
+ * Around a call that takes the target's mmap lock: walk_hold() before it, which makes a pause where the calls before it have come
+ * to half of MaxStall; walk_let_go() with what that returned: how long the call took, or -ECANCELED if the thread was given up in it.
+ */
+usec_t walk_hold(struct walk *w);
+int64_t walk_let_go(struct walk *w, usec_t began);
+
 /* -- single frames -- */
 
 /* Flags of a frame from /proc/kpageflags (bits as in linux/kernel-page-flags.h). 0 or a negative errno. */

@@ -122,7 +122,8 @@ static uint64_t settle(struct step *s, usec_t per_mib, unsigned rounds, unsigned
                 usec_t took = s->bytes * per_mib / MIB;
 
                 *ret_over += took > s->max_stall;
-                step_learn(s, s->bytes, s->bytes, took);
+                step_took(s, took);
+                step_learn(s, s->bytes, s->bytes);
         }
         return s->bytes * per_mib / MIB;
 }
@@ -134,15 +135,15 @@ static void test_step(void **state)
         usec_t took;
 
         step_init(&s, PAGE, 2000, 0);
-        assert_int_equal(s.bytes, MIB);
+        assert_int_equal(s.bytes, STEP_FIRST_BYTES);
         took = settle(&s, 700, 50, &over);
-        assert_in_range(took, 1000, 1600);
+        assert_in_range(took, 400, 1000);
         assert_int_equal(over, 0);
 
         /* far too slow: one long call, then good */
         step_init(&s, PAGE, 2000, 0);
         took = settle(&s, 50000, 50, &over);
-        assert_in_range(took, 800, 1600);
+        assert_in_range(took, 400, 1000);
         assert_int_equal(over, 1);
 
         /* not one page can be done in time: a page at a time all the same */
@@ -167,7 +168,8 @@ static void test_step_recovers(void **state)
         step_init(&s, PAGE, 2000, 0);
         settle(&s, 700, 50, &over);
         before = s.bytes;
-        step_learn(&s, s.bytes, s.bytes, 2000000);
+        step_took(&s, 2000000);
+        step_learn(&s, s.bytes, s.bytes);
         assert_true(s.bytes <= PAGE);
         settle(&s, 700, 20, &over);
         assert_true(s.bytes >= before / 2);
@@ -191,12 +193,44 @@ static void test_step_learns_only_from_what_moved(void **state)
         struct step s;
 
         step_init(&s, PAGE, 2000, 0);
-        step_learn(&s, s.bytes, 0, 5); /* locked */
-        assert_int_equal(s.bytes, MIB);
-        step_learn(&s, PAGE, PAGE, 1); /* the end of a process */
-        assert_int_equal(s.bytes, MIB);
-        step_learn(&s, s.bytes, 0, 8000); /* nothing moved, and yet the lock was held */
-        assert_true(s.bytes < MIB / 4);
+        step_took(&s, 5);
+        step_learn(&s, s.bytes, 0); /* locked */
+        assert_int_equal(s.bytes, STEP_FIRST_BYTES);
+        step_took(&s, 1);
+        step_learn(&s, PAGE, PAGE); /* the end of a process */
+        assert_int_equal(s.bytes, STEP_FIRST_BYTES);
+        step_took(&s, 8000); /* nothing moved, and yet the lock was held */
+        step_learn(&s, s.bytes, 0);
+        assert_true(s.bytes < STEP_FIRST_BYTES / 4);
+}
+
+/* The longest call of a batch counts, and one that was too long makes those of the same batch shorter. */
+static void test_step_of_a_batch(void **state)
+{
+        struct step s;
+        uint64_t bytes;
+
+        step_init(&s, PAGE, 2000, 0);
+        bytes = s.bytes;
+        step_took(&s, 100);
+        step_took(&s, 700);
+        step_took(&s, 100);
+        assert_int_equal(s.bytes, bytes);
+        step_learn(&s, 3 * bytes, 3 * bytes);
+        assert_int_equal(s.bytes, bytes);
+        step_took(&s, 100);
+        step_learn(&s, bytes, bytes);
+        assert_int_equal(s.bytes, 2 * bytes);
+        step_took(&s, 2800);
+        assert_int_equal(s.bytes, 2 * bytes / 4);
+        assert_true(step_batch(&s) >= 2 * s.bytes && step_batch(&s) <= STEP_MAX_BYTES);
+
+        /* another process begins small, but not larger than what a slow device can do */
+        step_begin(&s);
+        assert_int_equal(s.bytes, 2 * bytes / 4);
+        step_init(&s, PAGE, 2000, 4 * MIB);
+        step_begin(&s);
+        assert_int_equal(s.bytes, STEP_FIRST_BYTES);
 }
 
 static void test_trace(void **state)
@@ -237,6 +271,7 @@ int main(void)
                         cmocka_unit_test(test_step_recovers),
                         cmocka_unit_test(test_step_goes_on),
                         cmocka_unit_test(test_step_learns_only_from_what_moved),
+                        cmocka_unit_test(test_step_of_a_batch),
                         cmocka_unit_test(test_trace),
         };
 

@@ -18,16 +18,16 @@ static void test_kinds(void **state)
 
         world_process(w, 50, 500);
         world_map(w, 50, BASE, 100, ANON);
-        world_fill(w, 50, BASE, 40, ANON);
+        world_fill(w, 50, BASE, 30, ANON);
         world_fill(w, 50, BASE + 50 * PAGE, 30, ANON_SHARED);
         world_map(w, 50, BASE + 1000 * PAGE, 20, FILE_CLEAN);
         world_fill(w, 50, BASE + 1000 * PAGE, 20, FILE_CLEAN);
         world_map(w, 50, BASE + 2000 * PAGE, 10, SHMEM);
         world_fill(w, 50, BASE + 2000 * PAGE, 10, SHMEM);
         r = world_act(w, &q, NULL, NULL);
-        assert_int_equal(r.attempted, 70 * PAGE);
-        assert_int_equal(r.unmapped, 70 * PAGE);
-        assert_int_equal(r.freed, 70 * PAGE);
+        assert_int_equal(r.attempted, 60 * PAGE);
+        assert_int_equal(r.unmapped, 60 * PAGE);
+        assert_int_equal(r.freed, 60 * PAGE);
         assert_int_equal(r.left_shared, 30 * PAGE);
         assert_int_equal(r.processes, 1);
         assert_int_equal(r.error, 0);
@@ -159,7 +159,7 @@ static void test_files_without_right(void **state)
 static void free_pages(struct world *w, usec_t usec)
 {
         w->on_sleep = NULL;
-        world_fill(w, 50, BASE + 500 * PAGE, 100, NOTHING);
+        world_fill(w, 50, BASE + 600 * PAGE, 100, NOTHING); /* behind what the first batch looked at */
 }
 
 static void test_what_left_by_itself(void **state)
@@ -169,7 +169,10 @@ static void test_what_left_by_itself(void **state)
         struct act_result r;
 
         w->on_sleep = free_pages;
+        w->cost_page = 4; /* so that there is a pause in the first batch */
         r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(w->calls[0].bytes * 8, 512 * PAGE);
+        assert_null(w->on_sleep);
         assert_int_equal(r.attempted, 900 * PAGE);
         assert_int_equal(r.unmapped, 900 * PAGE);
         world_free(w);
@@ -185,7 +188,7 @@ static void test_interrupted(void **state)
         w->error_times = 3;
         r = world_act(w, &q, NULL, NULL);
         assert_int_equal(r.unmapped, 200 * PAGE);
-        assert_int_equal(w->n_calls, 5);
+        assert_int_equal(w->n_calls, 3 + 4);
         world_free(w);
 
         /* for ever: it ends, and nothing is made up */
@@ -222,12 +225,12 @@ static void test_steps_fit_the_stall(void **state)
 
         q.max_time = USEC_PER_SEC;
         q.max_stall = 500;
-        w->cost_page = 10; /* 50 pages in 500 µs; the first step of 256 takes 2560 */
+        w->cost_page = 10; /* 50 pages in 500 µs; the first step of 64 takes 640 */
         world_act(w, &q, &q.cursor, NULL);
         for (size_t i = 0; i < w->n_calls; i++)
                 over += w->calls[i].bytes / PAGE * w->cost_page > q.max_stall;
         assert_int_equal(over, 1);
-        assert_in_range(w->calls[1].bytes / PAGE * w->cost_page, 200, 400);
+        assert_in_range(w->calls[1].bytes / PAGE * w->cost_page, 100, 250);
         assert_true(w->n_calls > 100);
 
         /* the next act begins with what this one learnt */
@@ -243,14 +246,17 @@ static void test_huge_pages_stay_whole(void **state)
 {
         struct world *w = world_anonymous(8192);
         struct pageout_request q = world_request(world_two, 1, 100000);
+        size_t large = 0;
         struct act_result r;
 
         r = world_act(w, &q, NULL, NULL);
-        assert_true(w->n_calls > 4);
         for (size_t i = 1; i < w->n_calls; i++) {
-                assert_int_equal((w->calls[i].address + w->calls[i].bytes) % (2 * MIB), 0);
+                large += w->calls[i].bytes >= 2 * MIB;
+                if (w->calls[i].bytes >= 2 * MIB)
+                        assert_int_equal((w->calls[i].address + w->calls[i].bytes) % (2 * MIB), 0);
                 assert_int_equal(w->calls[i].address, w->calls[i - 1].address + w->calls[i - 1].bytes);
         }
+        assert_true(large > 4);
         assert_int_equal(r.attempted, 8192 * PAGE);
         assert_int_equal(r.unmapped, 8192 * PAGE);
         world_free(w);
@@ -259,20 +265,22 @@ static void test_huge_pages_stay_whole(void **state)
 /* Pages of one process and shared ones in turn: as many ranges as one call takes, and no more. */
 static void test_scattered(void **state)
 {
-        struct world *w = world_anonymous(6000);
+        struct world *w = world_anonymous(12000);
         struct pageout_request q = world_request(world_two, 1, 100000);
+        uint64_t most = 0;
         struct act_result r;
 
-        for (uint64_t i = 0; i < 3000; i++)
+        for (uint64_t i = 0; i < 6000; i++)
                 world_fill(w, 50, BASE + i * 2 * PAGE, 1, ANON_SHARED);
-        for (uint64_t i = 3000; i < 5600; i++)
+        for (uint64_t i = 8000; i < 11600; i++)
                 world_fill(w, 50, BASE + i * PAGE, 1, i % 200 == 0 ? ANON : ANON_SHARED); /* far apart */
         w->cost_page = 0;
-        q.cursor.step = 32 * MIB;
         r = world_act(w, &q, NULL, NULL);
-        assert_int_equal(r.unmapped, (1500 + 13 + 200) * PAGE);
-        assert_int_equal(r.left_shared, (1500 + 2587 + 200) * PAGE);
-        assert_int_equal(w->calls[0].n, LIMIT_MADVISE_VECTORS);
+        assert_int_equal(r.unmapped, (4000 + 18 + 200) * PAGE);
+        assert_int_equal(r.left_shared, (4000 + 3582 + 200) * PAGE);
+        for (size_t i = 0; i < w->n_calls; i++)
+                most = MAX(most, (uint64_t)w->calls[i].n);
+        assert_in_range(most, 256, LIMIT_MADVISE_VECTORS);
         world_free(w);
 }
 
@@ -317,9 +325,9 @@ static void test_every_page_once(void **state)
         w->nothing_moves = true;
         q.cursor = (struct pageout_cursor){.pid = 60, .start_time = 600, .address = BASE + 37 * PAGE};
         r = world_act(w, &q, NULL, NULL);
-        assert_int_equal(w->n_calls, 3);
+        assert_int_equal(w->n_calls, 4); /* the other one's 100 pages in two */
         assert_int_equal(w->calls[0].pid, 60);
-        assert_int_equal(w->calls[2].bytes, 37 * PAGE);
+        assert_int_equal(w->calls[3].bytes, 37 * PAGE);
         assert_int_equal(r.attempted, 200 * PAGE);
         world_free(w);
 }

@@ -161,8 +161,10 @@ static ssize_t fake_madvise(const struct sys *sys, int pidfd, const struct iovec
         }
         if (w->swap_pages < 1000)
                 world_swap(w, 1000000, w->swap_pages);
-        if (w->exits == c->pid)
+        if (w->exits == c->pid) {
+                w->exits = 0;
                 world_exit(w, c->pid);
+        }
         return done;
 }
 
