@@ -142,6 +142,7 @@ int engine_start(struct engine *e, struct policy *policy, int listen_fd, uid_t f
                 log_error("Cannot set up the event loop: %s", strerror(-r));
                 return r;
         }
+        process_table_set_cgroups(e->table, &e->cgroup2);
         r = move_start(e);
         if (r < 0) {
                 log_error("Cannot set up moving: %s", strerror(-r));

@@ -40,10 +40,13 @@ static int read_exe(const struct sys *sys, int dirfd, char **ret)
         return *ret ? 0 : -ENOMEM;
 }
 
-static int read_cgroup(const struct sys *sys, int dirfd, char **ret)
+int cgroup_of(const struct sys *sys, int dirfd, const char *process, char **ret)
 {
-        char text[16384], path[LIMIT_CGROUP_BYTES];
-        ssize_t n = sys_read_file_at(sys, dirfd, "cgroup", text, sizeof(text));
+        char text[16384], path[LIMIT_CGROUP_BYTES], file[48];
+        ssize_t n;
+
+        snprintf(file, sizeof(file), "%s/cgroup", process);
+        n = sys_read_file_at(sys, dirfd, file, text, sizeof(text));
 
         if (n == -E2BIG)
                 n = sizeof(text) - 1;
@@ -106,7 +109,7 @@ static void note_activity(struct process *p, const struct proc_stat *s, bool fre
         p->cpu_ticks = s->cpu_ticks;
         p->major_faults = s->major_faults;
         p->threads = s->threads;
-        p->attributes_at = now;
+        p->attributes_at = p->checked_at = now;
 }
 
 static void note_program(struct process *p, const struct proc_stat *s, unsigned facts, bool fresh)
@@ -148,7 +151,7 @@ int attributes_read(const struct sys *sys, unsigned facts, struct process *p, bo
         if (r >= 0 && facts & FACT_EXE && !f.kernel_thread && !f.zombie)
                 r = read_exe(sys, fd, &exe);
         if (r >= 0 && facts & FACT_CGROUP)
-                r = read_cgroup(sys, fd, &cgroup);
+                r = cgroup_of(sys, fd, ".", &cgroup);
         if (r < 0)
                 return r;
         if (facts & FACT_PID_NAMESPACE)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* table-internal.h: the parts of the table of processes: table.c (who is there), attributes.c (what is known), mm-identity.c (who shares memory). */
+/* table-internal.h: the parts of the table of processes: table.c (who is there), attributes.c (what is known), unchanged.c (what need not be read), mm-identity.c (who shares memory). */
 #ifndef CAPD_MEASURE_TABLE_INTERNAL_H
 #define CAPD_MEASURE_TABLE_INTERNAL_H
 
+#include "capd/measure/cgroups.h"
 #include "capd/measure/table.h"
 #include "hold.h"
 
@@ -16,6 +17,7 @@ struct process_table {
         uint64_t generation; /* of the last refresh */
         uint64_t last_mm_id;
         bool overflowed;
+        const struct cgroup2 *cgroups; /* NULL: not known */
 };
 
 /*
@@ -24,6 +26,16 @@ struct process_table {
  */
 int attributes_read(const struct sys *sys, unsigned facts, struct process *p, bool fresh, usec_t now);
 void attributes_done(struct process *p); /* frees the texts */
+
+/* The path of a process's cgroup, /proc/PID being `process` relative to dirfd. 0, and *ret is left alone if it has none; -ENOMEM and the like. */
+int cgroup_of(const struct sys *sys, int dirfd, const char *process, char **ret);
+
+/* unchanged.c */
+bool attributes_due(const struct process *p, usec_t now, usec_t max_age);
+/* Whether the attributes of a process that are due are what they were. It is then not due for `max_age`. */
+bool is_unchanged(struct process_table *t, struct process *p, usec_t now, usec_t max_age);
+/* Before that, at a refresh: finds out for many processes at a time whether their cgroups are what they were. */
+void list_cgroups(struct process_table *t, usec_t now, usec_t max_age);
 
 /* Gives an mm_id to every process that has none. Costs kcmp(2) calls for processes whose code and stack are where others' are. */
 void mm_identify(struct process_table *t);

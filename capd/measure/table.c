@@ -12,6 +12,8 @@
 #include "table-internal.h"
 
 #define LIST_BYTES 32768U
+/* Processes from which on it is felt that attributes of all are due at one time: a burst of some ms. */
+#define SPREAD_FROM 256U
 
 /* getdents64(2) */
 struct dirent_head {
@@ -88,6 +90,11 @@ void process_table_set_facts(struct process_table *t, unsigned facts)
                         p->needs_cmdline = false;
         }
         t->facts = facts;
+}
+
+void process_table_set_cgroups(struct process_table *t, const struct cgroup2 *cgroups)
+{
+        t->cgroups = cgroups;
 }
 
 static size_t bucket_of(const struct process_table *t, pid_t pid)
@@ -242,7 +249,15 @@ static int list_pids(const struct sys *sys, struct pid_list *l)
         }
 }
 
-static int add_process(struct process_table *t, pid_t pid, usec_t now)
+/* Many that came at one time, as at the start, are not all due at one time again. */
+static usec_t back_date(const struct process_table *t, pid_t pid, usec_t now, usec_t max_age)
+{
+        if (t->n < SPREAD_FROM || max_age > now)
+                return now;
+        return now - (uint32_t)pid * UINT32_C(0x9E3779B1) % max_age;
+}
+
+static int add_process(struct process_table *t, pid_t pid, usec_t now, usec_t max_age)
 {
         struct process *p = calloc(1, sizeof(*p));
         int r;
@@ -255,13 +270,20 @@ static int add_process(struct process_table *t, pid_t pid, usec_t now)
                 process_drop(t, p);
                 return r;
         }
+        p->checked_at = back_date(t, pid, now, max_age);
         insert(t, p);
         return 0;
 }
 
-static bool is_due(const struct process *p, usec_t now, usec_t max_age)
+/* First of all: whether a parent is there is asked before its own turn comes. */
+static void mark_listed(struct process_table *t, const struct pid_list *pids)
 {
-        return p->attributes_at == 0 || p->mm_shared || now - p->attributes_at >= max_age;
+        for (size_t i = 0; i < pids->n; i++) {
+                struct process *p = process_table_find(t, pids->items[i]);
+
+                if (p)
+                        p->seen = t->generation;
+        }
 }
 
 /* Brings the table up to date with one number in use. 0 or what add_process() and attributes_read() say. */
@@ -270,13 +292,12 @@ static int update_pid(struct process_table *t, pid_t pid, usec_t now, usec_t max
         struct process *p = process_table_find(t, pid);
         int r;
 
-        if (p && p->seen == t->generation) /* a listing that moves on while processes come and go may name one twice */
-                return 0;
         if (!p)
-                return add_process(t, pid, now);
-        p->seen = t->generation;
+                return add_process(t, pid, now, max_age);
         if (!p->gone) {
-                r = is_due(p, now, max_age) ? attributes_read(t->sys, t->facts, p, false, now) : 0;
+                if (!attributes_due(p, now, max_age) || is_unchanged(t, p, now, max_age))
+                        return 0;
+                r = attributes_read(t->sys, t->facts, p, false, now);
                 if (r != -ESRCH)
                         return r;
                 p->gone = true;
@@ -325,6 +346,8 @@ int process_table_refresh(struct process_table *t, usec_t now, usec_t max_age,
         t->overflowed = pids.overflowed;
         t->generation++;
         make_room(t, pids.n);
+        mark_listed(t, &pids);
+        list_cgroups(t, now, max_age);
         for (size_t i = 0; i < pids.n; i++) {
                 r = update_pid(t, pids.items[i], now, max_age);
                 if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
@@ -333,7 +356,7 @@ int process_table_refresh(struct process_table *t, usec_t now, usec_t max_age,
         r = sweep(t, on_gone, userdata, &reused);
         failed = failed < 0 ? failed : r;
         for (size_t i = 0; i < reused.n; i++) {
-                r = add_process(t, reused.items[i], now);
+                r = add_process(t, reused.items[i], now, max_age);
                 if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
                         failed = failed < 0 ? failed : r;
         }

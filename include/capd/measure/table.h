@@ -36,6 +36,11 @@ struct process {
         bool mm_shared; /* another process had the same mm: looked at again at every refresh, as a vfork(2) ends in an exec */
         uint64_t mm_rank; /* order among processes of one mm_key, by kcmp(2) */
         uint64_t seen;
+        usec_t checked_at; /* its attributes were read, or found unchanged */
+        uint64_t listed;   /* the refresh at which it was listed in the cgroup where it was */
+        struct runs {
+                uint64_t time, waited, times;
+        } runs;             /* of its only thread, from before its attributes were read; 0 times: not known */
         uint64_t mm_key[3]; /* places of code and stack: equal for all that share an mm, and for a fork family */
 };
 
@@ -48,10 +53,14 @@ DEFINE_CLEANUP(struct process_table *, process_table_free)
 void process_table_set_facts(struct process_table *t,
                              unsigned facts); /* after a reload; reads attributes anew at the next refresh */
 
+struct cgroup2;
+/* Where cgroups are, for finding out cheaper in which processes are; it must stay where it is. NULL: not known. */
+void process_table_set_cgroups(struct process_table *t, const struct cgroup2 *cgroups);
+
 /*
  * Lists /proc: ended processes leave the table (`on_gone` is called for each, may be NULL), new ones enter with their
- * attributes read; those whose attributes are older than `max_age` are read again (an exec, a change of user or of
- * cgroup sets `changed`). Kernel threads and zombies are kept, with their flag, so that they are not read again and again.
+ * attributes read; those whose attributes are older than `max_age` are read again, unless it is seen at less cost that they are what
+ * they were (an exec, a change of user or of cgroup sets `changed`). Kernel threads and zombies are kept, with their flag, so that they are not read again and again.
  * Returns the number of processes, or a negative errno: if /proc cannot be listed (the table is then as before), or -ENOMEM,
  * -EMFILE, -ENFILE if some process could not be read for want of these (the rest of the table is fresh, and that process is
  * tried again at the next refresh).
