@@ -9,13 +9,18 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+import sys
 import tarfile
 import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(HERE))
+import source  # noqa: E402
+from source import ROOT  # noqa: E402
+
 RECIPE = os.path.join(HERE, "recipe")
 RELEASES = {"12": "bookworm", "13": "trixie"}
 UNUSED_SECONDS = 14 * 24 * 3600
@@ -98,21 +103,36 @@ class Entry:
 # In a mount namespace of its own, so that nothing stays mounted whatever happens.
 BUILD_SCRIPT = r"""
 set -eu
-root=$1 source=$2 build=$3
+root=$1 source=$2 build=$3 commands=$4
 mount --bind "$source" "$root/source"
 mount -o remount,bind,ro "$root/source"
 mount --bind "$build" "$root/build"
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/tmp"
-exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8 sh -euc '
-    again=
-    [ ! -d /build/meson-private ] || again=--reconfigure
-    meson setup $again /build /source -Dbuildtype=release -Dwerror=true
-    meson compile -C /build
-    rm -rf /build/installed
-    DESTDIR=/build/installed meson install -C /build --no-rebuild
-'
+exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8 sh -euc "$commands"
 """
+
+INSTALL = r"""
+again=
+[ ! -d /build/meson-private ] || again=--reconfigure
+meson setup $again /build /source -Dbuildtype=release -Dwerror=true
+meson compile -C /build
+rm -rf /build/installed
+DESTDIR=/build/installed meson install -C /build --no-rebuild
+"""
+
+# The command of README.md. The unit tests are run elsewhere, and -d is for the C++ compiler, which the chroot goes without.
+PACKAGE = r"""
+cd /build/%s
+cp -a etc/debian debian
+export DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=$(nproc)"
+dpkg-buildpackage -us -uc -b -d
+"""
+
+
+def _in_chroot(chroot, build, commands, what, runner):
+    runner(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", BUILD_SCRIPT, "build",
+            chroot.file("root"), ROOT, build, commands], what)
 
 
 def build_capd(release, chroot, directory, runner):
@@ -120,9 +140,22 @@ def build_capd(release, chroot, directory, runner):
     place = hashlib.sha256(ROOT.encode()).hexdigest()[:12]
     build = os.path.join(directory or cache_directory(), f"vm-{release}-{recipe_key()}" + ("" if directory else f"-{place}"))
     os.makedirs(build, exist_ok=True)
-    runner(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", BUILD_SCRIPT, "build",
-            chroot.file("root"), ROOT, build], "build capd")
+    _in_chroot(chroot, build, INSTALL, "build capd", runner)
     return build
+
+
+def tests_package(patterns):
+    """Whether one of the tests that these patterns choose is about the Debian package."""
+    names = re.findall(r"^def test_(\w+)", source.text("tests/vm/guest/test_package.py"), re.M)
+    return not patterns or any(p in f"vm.package.{name}" for name in names for p in patterns)
+
+
+def build_package(chroot, directory, runner):
+    """Builds the Debian package from a clean checkout, in `directory`. Its path."""
+    shutil.rmtree(directory, ignore_errors=True)
+    checkout = source.export(directory)
+    _in_chroot(chroot, directory, PACKAGE % os.path.basename(checkout), "build the Debian package", runner)
+    return os.path.join(directory, next(name for name in os.listdir(directory) if name.endswith(".deb")))
 
 
 def _ours(member):
@@ -136,14 +169,20 @@ def _source(member):
     return None if "__pycache__" in member.name else _ours(member)
 
 
-def write_payload(path, build, settings):
-    """The tar that the guest unpacks over its root directory: capd as installed, the tests, and what to do."""
+def write_payload(path, build, package, settings):
+    """The tar that the guest unpacks over its root directory: capd as installed, the tests, and what to do.
+
+    The Debian package, if there is one, is not unpacked: vm.package puts it in the place of what was installed.
+    """
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
         tar.add(os.path.join(build, "installed"), ".", filter=_ours)
         for folder in ("system", "vm/guest"):
             tar.add(os.path.join(ROOT, "tests", folder), f"{GUEST_DIRECTORY}/{folder}", filter=_source)
         for program in ("system/workload", "vm/damon-driver", "vm/reclaim-driver", "vm/damon-target"):
             tar.add(os.path.join(build, "tests", program), f"{GUEST_DIRECTORY}/{os.path.basename(program)}", filter=_ours)
+        if package:
+            tar.add(package, f"{GUEST_DIRECTORY}/capd.deb", filter=_ours)
+            tar.add(os.path.join(ROOT, "etc/debian/tests"), f"{GUEST_DIRECTORY}/package-tests", filter=_source)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as f:
             json.dump(settings, f)
             f.flush()
