@@ -12,8 +12,13 @@ from source import files, text
 DROP_IN = re.compile(r"\bdrop-in\b")
 
 
+def shown(content, manual):
+    """The examples of a document: (line, block, the paragraph before it)."""
+    return _blocks_of_manual(content) if manual else _blocks_of_readme(content)
+
+
 def _blocks_of_readme(content):
-    """(line, block, the paragraph before it): what is indented by four blanks."""
+    """What is indented by four blanks."""
     block, start, before, paragraph = [], 0, "", []
     for number, line in enumerate([*content.splitlines(), "the end"], 1):
         if line.startswith("    ") or block and not line.strip():
@@ -31,7 +36,7 @@ def _blocks_of_readme(content):
 
 
 def _blocks_of_manual(content):
-    """The same: what is between .EX and .EE or .nf and .fi."""
+    """What is between .EX and .EE or .nf and .fi."""
     block, start, before = None, 0, []
     for number, line in enumerate(content.splitlines(), 1):
         if line in (".EX", ".nf"):
@@ -67,10 +72,8 @@ def _merged(first, second):
 def configurations():
     """(where, text) of every configuration that is shown or installed."""
     for path in files():
-        if path == "README.md":
-            blocks = _blocks_of_readme(text(path))
-        elif re.fullmatch(r"man/.*\.[1-8]", path):
-            blocks = _blocks_of_manual(text(path))
+        if path == "README.md" or re.fullmatch(r"man/.*\.[1-8]", path):
+            blocks = shown(text(path), path != "README.md")
         elif path == "etc/capd.conf" or path.startswith("etc/examples/") and path.endswith(".conf"):
             yield path, text(path)
             continue

@@ -106,23 +106,34 @@ def write(path, text):
         f.write(text)
 
 
-def test_installs_and_caps_nothing(t):
-    """A service that is enabled, runs and holds nobody; a first group; and all of it gone with the package."""
+def test_install_upgrade_purge(t):
+    """A service that is enabled, runs and holds nobody; a first group; an upgrade with nothing changed by anybody; the end.
+
+    A service that was disabled stays so.
+    """
     install(t)
     t.check(version(t).startswith("installed "), f"the package is {version(t)}")
     t.run(f"{FOLDER}/package-tests/installed", timeout=240, check=0)
     t.check(re.search(r"^capd:", read("/etc/passwd"), re.M), "no user capd was made")
     t.equal([os.stat(f"/proc/{p}").st_uid for p in children(t.capd.pid())], [t.uid("capd")], "users of the front")
+
+    t.run("systemctl", "disable", "--now", "capd.service", check=0)
+    example = "# The example of the next version.\n"
+    package, _ = next_version(t, lambda tree: write(f"{tree}/etc/capd.conf", example))
+    dpkg(t, "-i", package)
+    t.equal(read(CONFIG), example, "the configuration after the upgrade")
+    t.equal(t.run("systemctl", "is-enabled", "capd.service").stdout.strip(), "disabled", "the service")
+    t.equal(t.capd.active(), "inactive", "the service")
+
     dpkg(t, "--purge", "capd")
-    t.equal(t.capd.active(), "inactive", "the service after a purge")
     t.equal(files_of_capd(), [], "left after a purge")
     t.check(re.search(r"^capd:", read("/etc/passwd"), re.M), "the user capd is gone, and its number free for somebody else")
 
 
-test_installs_and_caps_nothing.limit = LIMIT
+test_install_upgrade_purge.limit = LIMIT
 
 
-def test_upgrade_remove_purge(t):
+def test_administrators_files(t):
     """An upgrade runs the new daemon on the administrator's configuration, a removal keeps that, a purge does not."""
     install(t)
     mine = "[Group mine]\nUid=0\nAction=observe\n"
@@ -147,22 +158,8 @@ def test_upgrade_remove_purge(t):
     t.equal(read(CONFIG), mine, "the configuration after the removal")
 
     dpkg(t, "--purge", "capd")
-    t.equal(files_of_capd(), ["/etc/capd.conf.d", DROPIN], "left after the purge")
+    t.equal(files_of_capd(), [os.path.dirname(DROPIN)], "left after the purge")
+    t.check(os.path.exists(DROPIN), f"{DROPIN}, which the administrator made, is gone")
 
 
-test_upgrade_remove_purge.limit = LIMIT
-
-
-def test_upgrade_of_an_untouched_configuration(t):
-    """What nobody edited is replaced by the next version's; a service that was disabled stays disabled and stopped."""
-    install(t)
-    t.run("systemctl", "disable", "--now", "capd.service", check=0)
-    example = "# The example of the next version.\n"
-    package, _ = next_version(t, lambda tree: write(f"{tree}/etc/capd.conf", example))
-    dpkg(t, "-i", package)
-    t.equal(read(CONFIG), example, "the configuration after the upgrade")
-    t.equal(t.run("systemctl", "is-enabled", "capd.service").stdout.strip(), "disabled", "the service")
-    t.equal(t.capd.active(), "inactive", "the service")
-
-
-test_upgrade_of_an_untouched_configuration.limit = LIMIT
+test_administrators_files.limit = LIMIT
