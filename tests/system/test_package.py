@@ -67,7 +67,7 @@ def test_rpm_package(t):
     build(t, "rpmbuild", "--define", f"_topdir {t.tmp}", "--nodeps", "--without", "check", "-bb", spec)
     package, = glob.glob(f"{t.tmp}/RPMS/*/capd-[0-9]*.rpm")
     done = t.run("rpmlint", "-r", f"{tree}/etc/rpm/capd.rpmlintrc", spec, package)
-    t.check(re.search(r"2 packages and 1 specfiles checked; 0 errors|1 packages and 1 specfiles checked; 0 errors", done.stdout),
+    t.check(re.search(r" 1 specfiles checked; 0 errors", done.stdout),
             f"rpmlint says {done.stdout[-3000:]}{done.stderr[-1000:]}")
     t.note(done.stdout.strip().splitlines()[-1].strip())
     files = t.run("rpm", "-qpl", package, check=0).stdout.split()
