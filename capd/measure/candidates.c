@@ -31,16 +31,22 @@
 #define PASS_PAGES 65536U
 /* Ranges this near to each other are read again with one call, as walk_read() goes back to the head of 2 MiB anyway. */
 #define READ_GAP_PAGES 128U
-/* Frames remembered: 4 GiB of pages in 8 MiB. */
-#define LEFT_FRAMES_MAX (1024U * 1024)
-/* Flags of frames near to each other are read with one call: a word costs some 20 ns, a call fifty times that. */
+/*
+ * Frames remembered. Looking at one costs some 100 ns, a miss of the cache for its struct page, which for all of them came to a tenth of
+ * the time of a page-out. Of more than 64 MiB one in two, one in four ... is looked at: 8 to 16 Ki of them, which speak for all with
+ * an error of 1.5 % at most, 99 times in 100.
+ */
+#define LEFT_FRAMES_MAX (16U * 1024)
+/* Flags of frames as near to each other as this are read with one call, so many at most: a call costs as much as some ten words. */
+#define FLAGS_GAP    8U
 #define FLAGS_WINDOW 512U
 
 struct left_frames {
         uint64_t *pages; /* as they were before they left */
         size_t n, allocated;
-        size_t freed;   /* of those seen; they are in pages[] no more */
-        size_t dropped; /* beyond LEFT_FRAMES_MAX */
+        size_t freed;  /* of those seen; they are in pages[] no more */
+        size_t all;    /* that left */
+        size_t stride; /* one in so many of them is in pages[]; a power of 2 */
         bool sorted;
         bool unknown; /* a page without a frame number is among them */
 };
@@ -271,26 +277,50 @@ static int candidates_reread(struct walk *w, struct candidates *c, size_t i, siz
         return (int)(j - i);
 }
 
+/* Whether a frame is one of those remembered: by its number, so that no pattern of theirs meets one of the memory's. */
+static bool left_frames_wants(const struct left_frames *f, uint64_t page)
+{
+        uint64_t hash = (page & PAGE_NUMBER_MASK) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+
+        return hash % f->stride == 0;
+}
+
+static void left_frames_reserve(struct left_frames *f)
+{
+        size_t kept = 0;
+
+        if (f->n < f->allocated)
+                return;
+        if (f->allocated < LEFT_FRAMES_MAX) {
+                size_t n = MAX(f->allocated * 2, (size_t)1024);
+                uint64_t *pages = realloc(f->pages, n * sizeof(uint64_t));
+
+                if (pages) {
+                        f->pages = pages;
+                        f->allocated = n;
+                        return;
+                }
+        }
+        f->stride *= 2;
+        for (size_t i = 0; i < f->n; i++)
+                if (left_frames_wants(f, f->pages[i]))
+                        f->pages[kept++] = f->pages[i];
+        f->n = kept;
+}
+
 static void left_frames_add(struct left_frames *f, uint64_t page)
 {
         if ((page & PAGE_NUMBER_MASK) == 0) {
                 f->unknown = true;
                 return;
         }
-        if (f->n == f->allocated && f->allocated < LEFT_FRAMES_MAX) {
-                size_t n = MAX(f->allocated * 2, (size_t)4096);
-                uint64_t *pages = realloc(f->pages, n * sizeof(uint64_t));
-
-                if (pages) {
-                        f->pages = pages;
-                        f->allocated = n;
-                }
-        }
-        if (f->n + f->freed < LEFT_FRAMES_MAX && f->n < f->allocated) {
+        f->all++;
+        if (!left_frames_wants(f, page))
+                return;
+        left_frames_reserve(f);
+        if (f->n < f->allocated && left_frames_wants(f, page)) {
                 f->pages[f->n++] = page;
                 f->sorted = false;
-        } else {
-                f->dropped++;
         }
 }
 
@@ -359,6 +389,7 @@ int left_frames_new(struct left_frames **ret)
 
         if (!f)
                 return -ENOMEM;
+        f->stride = 1;
         *ret = f;
         return 0;
 }
@@ -406,8 +437,12 @@ static int left_frames_look(struct walk_context *ctx, struct left_frames *f, boo
                 uint64_t flags[FLAGS_WINDOW], first = f->pages[i] & PAGE_NUMBER_MASK;
                 size_t j = i;
 
-                while (j < f->n && (f->pages[j] & PAGE_NUMBER_MASK) - first < FLAGS_WINDOW)
-                        j++;
+                while (++j < f->n) {
+                        uint64_t frame = f->pages[j] & PAGE_NUMBER_MASK;
+
+                        if (frame - first >= FLAGS_WINDOW || frame - (f->pages[j - 1] & PAGE_NUMBER_MASK) > FLAGS_GAP)
+                                break;
+                }
                 r = frame_words_read(ctx->sys, ctx->kpageflags_fd, first,
                                      (f->pages[j - 1] & PAGE_NUMBER_MASK) - first + 1, flags);
                 for (; i < j && r == 0; i++) {
@@ -430,11 +465,11 @@ uint64_t left_frames_freed(struct walk_context *ctx, struct left_frames *f, bool
         size_t seen = f->n + f->freed;
 
         *ret_writing = false;
-        if (f->unknown || (seen == 0 && f->dropped > 0))
+        if (f->unknown || (seen == 0 && f->all > 0))
                 return SIZE_UNKNOWN;
         if (f->n > 0 && left_frames_look(ctx, f, ret_writing) < 0)
                 return SIZE_UNKNOWN;
-        if (f->dropped == 0)
+        if (seen == f->all)
                 return f->freed * page_size();
-        return (uint64_t)((double)f->freed / (double)seen * (double)(seen + f->dropped)) * page_size();
+        return (uint64_t)((double)f->freed / (double)seen * (double)f->all) * page_size();
 }

@@ -31,9 +31,10 @@ static uint64_t align_down(const struct walk *w, uint64_t address)
  * A reader that takes the lock again and again keeps out whoever waits to change the address space: it is let in before the one
  * that was woken has got a processor (rwsem_down_read_slowpath() in kernel/locking/rwsem.c, "lock stealing"), until the kernel hands the
  * lock over after RWSEM_WAIT_TIMEOUT, 4 ms. The lock itself is never held for long: pagemap_read() lets go of it every 2 MiB.
- * So there is a pause after every half of MaxStall spent in such calls, as long as a thread needs to wake up.
+ * So there is a pause after every half of MaxStall spent in such calls, as long as a thread needs to wake up: 60 to 70 µs, most of which
+ * the kernel adds by itself (timer_slack_ns is 50 µs, prctl(2)).
  */
-#define PAUSE_USEC 50U
+#define PAUSE_USEC 10U
 
 usec_t walk_hold(struct walk *w)
 {

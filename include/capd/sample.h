@@ -109,7 +109,7 @@ struct act_result {
         usec_t started, ended;
         uint64_t attempted; /* bytes handed to the kernel */
         uint64_t unmapped;  /* of those, no longer mapped right afterwards */
-        uint64_t freed;     /* of those, frames given back to the host when the act ended */
+        uint64_t freed; /* of those, frames given back to the host when the act ended; of more than 64 MiB by a sample */
         uint64_t cache_taken; /* page cache that nobody mapped and that was reclaimed as well: the price of memory.reclaim */
         uint64_t refaulted; /* paged out by the previous act on this group and mapped again at the start of this one */
         /* why the rest was not tried or did not move, in bytes */

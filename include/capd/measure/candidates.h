@@ -65,7 +65,7 @@ int candidates_next(struct walk *w, uint64_t end, uint64_t max_bytes, bool anony
  * touched only after the last read of the target, so that a thread that was given up in one leaves them alone.
  */
 struct left_frames;
-int left_frames_new(struct left_frames **ret); /* bounded: beyond 1 Mi frames the rest is extrapolated */
+int left_frames_new(struct left_frames **ret); /* bounded: of more than 16 Ki frames a sample is kept, spread evenly */
 struct left_frames *left_frames_free(struct left_frames *f);
 DEFINE_CLEANUP(struct left_frames *, left_frames_free)
 int candidates_check(struct walk *w, struct walk_context *ctx, struct candidates *c, bool forbidden_files,

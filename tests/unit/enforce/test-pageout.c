@@ -463,6 +463,22 @@ static void test_freed(void **state)
         world_free(w);
 }
 
+/* Of many frames a sample is looked at, which no pattern of theirs deceives. */
+static void test_freed_of_many(void **state)
+{
+        struct world *w = world_anonymous(50000);
+        struct pageout_request q = world_request(world_two, 1, 50000);
+        struct act_result r;
+
+        w->flags_after = FLAG_SWAPCACHE | FLAG_WRITEBACK | FLAG_ANON | FLAG_LRU;
+        w->on_sleep = finish_writing;
+        w->cost_page = 0;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 50000 * PAGE);
+        assert_in_range(r.freed, 24000 * PAGE, 26000 * PAGE);
+        world_free(w);
+}
+
 static void test_refaulted(void **state)
 {
         struct world *w = world_anonymous(100);
@@ -519,6 +535,7 @@ int main(void)
                         cmocka_unit_test(test_no_swap),
                         cmocka_unit_test(test_swap_fills_up),
                         cmocka_unit_test(test_freed),
+                        cmocka_unit_test(test_freed_of_many),
                         cmocka_unit_test(test_refaulted),
         };
 
