@@ -4,6 +4,8 @@
  *
  *     bench-pageout capd PID ADDRESS LENGTH    by libenforce, act after act until all of it has gone
  *     bench-pageout bare PID ADDRESS LENGTH    by a loop of process_madvise() calls of 8 MiB over the same range
+ *     bench-pageout short PID ADDRESS LENGTH   by calls of 256 KiB, with a pause after each millisecond of them: what the kernel's
+ *                                              interface allows to somebody who looks at nothing
  *
  * Prints one line of JSON, times in microseconds of wall clock and of CPU.
  */
@@ -17,8 +19,10 @@
 #include "bench.h"
 #include "capd/enforce/pageout.h"
 
-#define BARE_BYTES (8UL << 20)
-#define MAX_ACTS   100
+#define BARE_BYTES  (8UL << 20)
+#define SHORT_BYTES (256UL << 10)
+#define PAUSE_USEC  10U
+#define MAX_ACTS    100
 
 static unsigned by_capd(const struct sys *sys, const struct features *features, pid_t pid, uint64_t length)
 {
@@ -51,21 +55,26 @@ static unsigned by_capd(const struct sys *sys, const struct features *features, 
         return acts;
 }
 
-static unsigned bare(const struct sys *sys, pid_t pid, uint64_t address, uint64_t length)
+static unsigned bare(const struct sys *sys, pid_t pid, uint64_t address, uint64_t length, uint64_t step, bool pauses)
 {
         int pidfd = sys->ops->pidfd_open(sys, pid);
+        usec_t began = sys->ops->now(sys);
         unsigned calls = 0;
 
         if (pidfd < 0)
                 die("pidfd_open", -pidfd);
-        for (uint64_t done = 0; done < length; done += BARE_BYTES) {
+        for (uint64_t done = 0; done < length; done += step) {
                 struct iovec vec = {.iov_base = (void *)(uintptr_t)(address + done),
-                                    .iov_len = length - done < BARE_BYTES ? length - done : BARE_BYTES};
+                                    .iov_len = length - done < step ? length - done : step};
                 ssize_t r = sys->ops->process_madvise(sys, pidfd, &vec, 1, MADV_PAGEOUT);
 
                 if (r < 0)
                         die("process_madvise", (int)-r);
                 calls++;
+                if (pauses && sys->ops->now(sys) - began >= USEC_PER_MSEC) {
+                        sys->ops->sleep(sys, PAUSE_USEC);
+                        began = sys->ops->now(sys);
+                }
         }
         (void)close(pidfd);
         return calls;
@@ -82,7 +91,7 @@ int main(int argc, char **argv)
         int r;
 
         if (argc != 5) {
-                fprintf(stderr, "usage: bench-pageout capd|bare PID ADDRESS LENGTH\n");
+                fprintf(stderr, "usage: bench-pageout capd|bare|short PID ADDRESS LENGTH\n");
                 return 2;
         }
         pid = atoi(argv[2]);
@@ -94,7 +103,12 @@ int main(int argc, char **argv)
         if (r < 0)
                 die("features_probe", -r);
         start(&watch);
-        calls = strcmp(argv[1], "capd") == 0 ? by_capd(&sys, &features, pid, length) : bare(&sys, pid, address, length);
+        if (strcmp(argv[1], "capd") == 0)
+                calls = by_capd(&sys, &features, pid, length);
+        else if (strcmp(argv[1], "short") == 0)
+                calls = bare(&sys, pid, address, length, SHORT_BYTES, true);
+        else
+                calls = bare(&sys, pid, address, length, BARE_BYTES, false);
         printf("{\"wall\":%.0f,\"cpu\":%.0f,\"calls\":%u}\n", since(&watch.wall, CLOCK_MONOTONIC),
                since(&watch.cpu, CLOCK_PROCESS_CPUTIME_ID), calls);
         sys_done(&sys);
