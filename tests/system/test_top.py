@@ -6,6 +6,7 @@ import shlex
 import signal
 
 import harness
+from terminal import Terminal
 
 CONFIG = ("[Daemon]\nSampleInterval=1s\nCPUBudget=50%\n"
           "[Group small]\nComm=topsmall\nCap=64M\nAction=observe\n"
@@ -13,55 +14,8 @@ CONFIG = ("[Daemon]\nSampleInterval=1s\nCPUBudget=50%\n"
           "[Group none]\nComm=nobody-has-it\nAction=observe\nCap=64M\n")
 
 
-class Terminal:
-    """A pane of a tmux server that nobody else uses, in which a shell runs capctl."""
-
-    def __init__(self, t, width=80, height=24):
-        found = t.run("sh", "-c", "command -v tmux")
-        t.need(found.returncode == 0, "tmux is not installed")
-        self.t = t
-        self.socket = f"{t.tmp}/tmux"
-        self.done = f"{t.tmp}/done"
-        t.cleanup(self.end)
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", width, "-y", height,
-                  "env PS1='$ ' LC_ALL=C.UTF-8 sh")
-        self.server = int(self.tmux("display-message", "-p", "#{pid}").stdout)
-
-    def end(self):
-        self.t.run("tmux", "-S", self.socket, "kill-server", timeout=30)
-
-    def tmux(self, *arguments):
-        return self.t.run("tmux", "-S", self.socket, *map(str, arguments), check=0, timeout=30)
-
-    def keys(self, *keys):
-        self.tmux("send-keys", *keys)
-
-    def run(self, command):
-        self.tmux("send-keys", "-l", command)
-        self.keys("Enter")
-
-    def screen(self):
-        return self.tmux("capture-pane", "-p").stdout
-
-    def shows(self, pattern, what=None):
-        """Waits for a regular expression; the screen that matched."""
-        seen = [""]
-
-        def look():
-            seen[0] = self.screen()
-            return seen[0] if re.search(pattern, seen[0], re.M) else None
-        try:
-            return self.t.wait(look, what or f"the screen to show {pattern!r}", 60)
-        except harness.Failure as e:
-            raise harness.Failure(f"{e}; it shows:\n{seen[0]}") from None
-
-    def command(self, d, *more):
-        return " ".join(map(shlex.quote, [harness.CAPCTL, "--runtime-directory", d.runtime, "top", "-w", "0.2", *more]))
-
-    def child(self, name):
-        """The process of this name below the shell."""
-        shell = int(self.tmux("display-message", "-p", "#{pane_pid}").stdout)
-        return next((p for p in harness.children(shell) if harness.read(f"/proc/{p}/comm", "").strip() == name), None)
+def command(d):
+    return " ".join(map(shlex.quote, [harness.CAPCTL, "--runtime-directory", d.runtime, "top", "-w", "0.2"]))
 
 
 def started(t):
@@ -80,7 +34,7 @@ def order(screen):
 def test_table_sorting_and_pages(t):
     d = started(t)
     term = Terminal(t)
-    term.run(f"stty -a >{shlex.quote(t.tmp)}/before; {term.command(d)}"
+    term.run(f"stty -a >{shlex.quote(t.tmp)}/before; {command(d)}"
              f"; echo status=$?; stty -a >{shlex.quote(t.tmp)}/after")
     screen = term.shows(r"^large +observed")
     t.check(re.search(r"^GROUP +STATE +RESIDENT +CAP +USE%", screen, re.M), f"headings:\n{screen}")
@@ -124,7 +78,7 @@ def test_table_sorting_and_pages(t):
 def test_resized(t):
     d = started(t)
     term = Terminal(t)
-    term.run(term.command(d))
+    term.run(command(d))
     term.shows(r"^large +observed")
     term.tmux("resize-window", "-x", 40, "-y", 10)
     screen = term.shows(r"^GROUP +STATE +RESIDENT +USE%$")
@@ -144,7 +98,7 @@ def test_many_groups_scroll(t):
         f"[Group g{i:03d}]\nComm=nobody-has-{i}\nCap=64M\nAction=observe\n" for i in range(300))
     d = t.daemon(config)
     term = Terminal(t, 80, 24)
-    term.run(term.command(d))
+    term.run(command(d))
     term.shows(r"^capd: 300 groups")
     term.keys("n")
     term.shows(r"^g000 ")
@@ -161,7 +115,7 @@ def test_many_groups_scroll(t):
 def test_daemon_that_goes_and_comes(t):
     d = started(t)
     term = Terminal(t)
-    term.run(term.command(d))
+    term.run(command(d))
     term.shows(r"^large +observed")
     t.equal(d.stop(), 0, "exit status of capd")
     screen = term.shows(r"^Figures of .* ago, trying again: capd is not running")
@@ -178,7 +132,7 @@ def test_ended_by_a_signal(t):
     term = Terminal(t)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         before, after = f"{t.tmp}/before{number}", f"{t.tmp}/after{number}"
-        term.run(f"stty -a >{shlex.quote(before)}; {term.command(d)}; stty -a >{shlex.quote(after)}; clear")
+        term.run(f"stty -a >{shlex.quote(before)}; {command(d)}; stty -a >{shlex.quote(after)}; clear")
         term.shows(r"^large +observed")
         if number == signal.SIGTERM:
             os.kill(d.pid, signal.SIGSTOP)
@@ -200,7 +154,7 @@ def test_no_terminal(t):
     t.check("capctl status -w" in done.stderr, f"what to do instead: {done.stderr!r}")
     term = Terminal(t)
     for name in ("dumb", "no-such-terminal"):
-        term.run(f"clear; TERM={name} {term.command(d)}; echo {name}=$?")
+        term.run(f"clear; TERM={name} {command(d)}; echo {name}=$?")
         screen = term.shows(rf"^{name}=1$")
         t.check("capctl status -w" in screen.replace("\n", ""), f"with TERM={name}:\n{screen}")
 
