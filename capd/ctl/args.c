@@ -38,7 +38,8 @@ const struct option_text option_texts[] = {
                 {"since", "TIME", "history, plot: how far back, such as 6h", 0, VERB_HISTORY | VERB_PLOT},
                 {"csv", NULL, "history: print comma-separated values", 0, VERB_HISTORY},
                 {"classic", NULL, "metrics: in the older text format of Prometheus", 0, VERB_METRICS},
-                {"for", "TIME", "cap: how long, such as 30min; else until a reload", 0, VERB_CAP},
+                {"for", "TIME", "cap: how long, else until a reload; suggest: how long to look", 0,
+                 VERB_CAP | VERB_SUGGEST},
                 {"runtime-directory", "DIR", "where capd's control socket is", 0, 0},
                 {"help", NULL, "print this help", 'h', 0},
                 {"version", NULL, "print the version", 'V', 0},
@@ -254,6 +255,8 @@ void print_help(FILE *f)
         for (const struct verb *v = verbs; v->name; v++) {
                 char text[64];
 
+                if (!v->help)
+                        continue;
                 snprintf(text, sizeof(text), "%s %s", v->name, v->args);
                 /* the ellipsis is three bytes and one column */
                 fprintf(f, " %-*s %s\n", 24 + (strstr(text, "…") ? 2 : 0), text, v->help);

@@ -69,14 +69,16 @@ enum verb_flags {
         VERB_HISTORY = 1 << 8,
         VERB_PLOT = 1 << 9,
         VERB_METRICS = 1 << 10,
+        VERB_SUGGEST = 1 << 11,
 };
 
 struct verb {
-        const char *name, *args, *help;
+        const char *name, *args, *help;        /* no help: for programs */
         int (*run)(const struct arguments *a); /* an exit status; whoever fails has said why */
         unsigned flags;
         unsigned min_words, max_words;
 };
+const struct column *verb_columns(const struct verb *v); /* what its -o chooses from */
 #define VERBS_MAX 64U
 extern const struct verb verbs[]; /* ends with a NULL name; the first is the default */
 
@@ -282,5 +284,7 @@ int verb_enforce(const struct arguments *a);
 int verb_history(const struct arguments *a);
 int verb_metrics(const struct arguments *a);
 int verb_reload(const struct arguments *a);
+int verb_complete(const struct arguments *a);
+int verb_suggest(const struct arguments *a);
 
 #endif

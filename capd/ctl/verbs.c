@@ -17,6 +17,8 @@ const struct verb verbs[] = {
                  VERB_TABLE | VERB_STAT, 0, 2},
                 {"measure", "PID…", "count processes now, without the daemon", verb_measure, VERB_TABLE | VERB_MEASURE,
                  0, UINT32_MAX},
+                {"suggest", "", "look at the host for a while, propose groups and caps", verb_suggest, VERB_SUGGEST, 0,
+                 0},
                 {"check", "[FILE]", "report every problem of a configuration", verb_check, 0, 0, 1},
                 {"config", "", "show what is in force, and where it was set", verb_config, VERB_CONFIG, 0, 0},
                 {"cap", "GROUP SIZE|default", "set a temporary cap, or go back to the configured one", verb_cap,
@@ -27,8 +29,19 @@ const struct verb verbs[] = {
                 {"history", "GROUP", "what a group was like over time", verb_history, VERB_TABLE | VERB_HISTORY, 1, 1},
                 {"metrics", "", "all figures as OpenMetrics", verb_metrics, VERB_METRICS, 0, 0},
                 {"reload", "", "read the configuration again", verb_reload, 0, 0, 0},
+                /* for etc/completions; without a text it is not in the help */
+                {"complete", "", NULL, verb_complete, 0, 0, UINT32_MAX},
                 {0},
 };
+
+const struct column *verb_columns(const struct verb *v)
+{
+        if (v->run == verb_ps)
+                return process_columns;
+        if (v->run == verb_history)
+                return history_columns;
+        return v->run == verb_stat ? stat_columns : group_columns;
+}
 
 static char *failures;
 static size_t failures_size;

@@ -252,7 +252,7 @@ static int list_pids(const struct sys *sys, struct pid_list *l)
 /* Many that came at one time, as at the start, are not all due at one time again. */
 static usec_t back_date(const struct process_table *t, pid_t pid, usec_t now, usec_t max_age)
 {
-        if (t->n < SPREAD_FROM || max_age > now)
+        if (t->n < SPREAD_FROM || max_age == 0 || max_age > now)
                 return now;
         return now - (uint32_t)pid * UINT32_C(0x9E3779B1) % max_age;
 }
