@@ -282,6 +282,7 @@ int verb_pause(const struct arguments *a);
 int verb_resume(const struct arguments *a);
 int verb_enforce(const struct arguments *a);
 int verb_history(const struct arguments *a);
+int verb_plot(const struct arguments *a);
 int verb_metrics(const struct arguments *a);
 int verb_reload(const struct arguments *a);
 int verb_complete(const struct arguments *a);

@@ -27,6 +27,8 @@ const struct verb verbs[] = {
                 {"resume", "[GROUP]", "act again", verb_resume, 0, 0, 1},
                 {"enforce", "GROUP", "bring a group under its cap now", verb_enforce, 0, 1, 1},
                 {"history", "GROUP", "what a group was like over time", verb_history, VERB_TABLE | VERB_HISTORY, 1, 1},
+                {"plot", "GROUP…", "the same as a picture, SVG on standard output", verb_plot, VERB_PLOT, 1,
+                 UINT32_MAX},
                 {"metrics", "", "all figures as OpenMetrics", verb_metrics, VERB_METRICS, 0, 0},
                 {"reload", "", "read the configuration again", verb_reload, 0, 0, 0},
                 /* for etc/completions; without a text it is not in the help */
