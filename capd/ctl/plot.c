@@ -200,11 +200,13 @@ static void format_moment(char *buf, size_t size, uint64_t at, const char *forma
 static void write_title(const struct panel *p)
 {
         char begin[64], end[64], text[160];
+        bool same_day;
 
         write_text(p, LEFT, TITLE_Y, "title", "start", p->g->name);
         format_moment(begin, sizeof(begin), p->from, "%Y-%m-%d %H:%M");
         format_moment(end, sizeof(end), p->to, "%Y-%m-%d %H:%M %Z");
-        snprintf(text, sizeof(text), "%s – %s", begin, end);
+        same_day = strncmp(begin, end, sizeof("YYYY-MM-DD")) == 0;
+        snprintf(text, sizeof(text), "%s – %s", begin, end + (same_day ? sizeof("YYYY-MM-DD") : 0));
         write_text(p, RIGHT, TITLE_Y, "dim", "end", text);
 }
 
