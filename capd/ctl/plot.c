@@ -353,17 +353,19 @@ static bool has_bounds(const struct plot_group *g)
 
 static void write_legend(const struct panel *p)
 {
-        char text[128], size[SIZE_TEXT_MAX];
+        char text[128], size[SIZE_TEXT_MAX], peak[SIZE_TEXT_MAX];
         double x = LEFT;
 
-        snprintf(text, sizeof(text), "resident %s", format_size(size, latest(p->g, RESIDENT)));
+        snprintf(text, sizeof(text), "resident %s, max %s", format_size(size, latest(p->g, RESIDENT)),
+                 format_size(peak, largest(p->g, RESIDENT)));
         write_line(p, "resident-line", x, p->top + LEGEND_Y - 10, x + 22, p->top + LEGEND_Y - 10);
         legend_line(p, &x, LEGEND_Y, "resident", true, text);
         if (has_bounds(p->g))
-                legend_line(p, &x, LEGEND_Y, "bound-line", false, "only a bound known");
+                legend_line(p, &x, LEGEND_Y, "bound-line", false, "a bound");
         legend_size(p, &x, RSS_SUM, "rss", "sum of RSS");
         legend_size(p, &x, CAP, "cap", "cap");
-        legend_size(p, &x, WATERMARK, "mark", "watermark");
+        if (is_drawn(p, WATERMARK))
+                legend_size(p, &x, WATERMARK, "mark", "watermark");
 }
 
 /* -- paged out and back -- */

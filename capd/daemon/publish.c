@@ -118,6 +118,7 @@ void engine_publish(struct engine *e)
         size_t n = 0;
         int fd;
 
+        store_look(e);
         for (struct group *g = NULL; (g = groups_next(e, g));)
                 n += !g->doomed;
         m.body_size = sizeof(*s) + n * sizeof(*out);

@@ -154,6 +154,12 @@ void store_command(struct engine *e, enum store_file which, int body_fd, uint64_
                 e->store.under_way[which] = TAKE_PTR(w);
 }
 
+void store_look(struct engine *e)
+{
+        for (int i = 0; i < _STORE_MAX; i++)
+                take_result(e, (enum store_file)i);
+}
+
 /* The history as it was left, for a front that begins. */
 void store_send_history(struct engine *e)
 {
