@@ -229,7 +229,7 @@ int user_names_ask(struct engine *e); /* if names are wanted and none are being 
 /* store.c: MetricsFile= and the history */
 #define HISTORY_FILE "history"
 void store_command(struct engine *e, enum store_file which, int body_fd, uint64_t size);
-void store_look(struct engine *e); /* what became of it */
+void store_look(struct engine *e);         /* what became of it */
 void store_send_history(struct engine *e); /* to a front that begins */
 void store_remove_metrics(struct engine *e, const char *path);
 void store_done(struct engine *e);
