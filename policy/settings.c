@@ -52,7 +52,7 @@ void decide_presentable(const struct group_sample *s, struct group_sample *ret)
                 present_bound(&p, SIZE_UNKNOWN, QUALITY_UNKNOWN); /* nobody has looked yet */
         else if (p.processes == 0) {
                 p.resident = p.anon = p.file = p.shmem = p.mapped = p.exclusive = p.exclusive_anon = 0;
-                p.swap = p.hugetlb = 0;
+                p.swap = p.hugetlb = p.error_bytes = 0;
                 p.quality = QUALITY_EXACT;
                 p.counted_at = p.bounds_at;
         } else if (p.quality == QUALITY_UNKNOWN || p.counted_at == 0)

@@ -36,6 +36,8 @@ void group_sample_forget(struct group_sample *s)
         s->quality = QUALITY_UNKNOWN;
         s->resident = s->anon = s->file = s->shmem = s->mapped = SIZE_UNKNOWN;
         s->exclusive = s->exclusive_anon = s->hugetlb = s->swap = SIZE_UNKNOWN;
+        s->error_bytes = SIZE_UNKNOWN;
+        s->sampled = 0;
         s->have_private = false;
         s->private_bytes = s->shared_bytes = s->pss_sum = s->inside = s->inside_swap = SIZE_UNKNOWN;
 }

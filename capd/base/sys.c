@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -144,6 +145,13 @@ static usec_t clock_usec(clockid_t id)
         return (usec_t)ts.tv_sec * USEC_PER_SEC + (usec_t)ts.tv_nsec / 1000;
 }
 
+static ssize_t native_getrandom(const struct sys *sys, void *buf, size_t size)
+{
+        ssize_t r = getrandom(buf, size, 0);
+
+        return r < 0 ? -errno : r;
+}
+
 static usec_t native_now(const struct sys *sys)
 {
         return clock_usec(CLOCK_MONOTONIC);
@@ -182,6 +190,7 @@ const struct sys_ops sys_ops_native = {
                 .fsync = native_fsync,
                 .fchmod = native_fchmod,
                 .pidfd_send_signal = native_pidfd_send_signal,
+                .getrandom = native_getrandom,
                 .now = native_now,
                 .cpu_now = native_cpu_now,
                 .sleep = native_sleep,

@@ -35,8 +35,9 @@ int cohorts_make(struct count *c)
 {
         size_t slots = 64, *by_groups, i;
 
-        /* mappings that are not read are not counted, and a process's part is not told from what others have */
-        if (c->flags & (COUNT_PRIVATE | COUNT_SHARES) || c->n_spaces == 0)
+        /* mappings that are not read are not counted, and a process's part is not told from what others have; an estimate reads too
+         * little of each to know again */
+        if (c->flags & (COUNT_PRIVATE | COUNT_SHARES) || c->sampling.one_in > 0 || c->n_spaces == 0)
                 return 0;
         while (slots < 2 * c->n_spaces)
                 slots *= 2;

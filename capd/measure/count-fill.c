@@ -46,6 +46,18 @@ void count_set_max_stall(struct count *c, usec_t max_stall)
         c->max_stall = max_stall;
 }
 
+int count_set_sample(struct count *c, uint32_t one_in)
+{
+        ssize_t n = c->sys->ops->getrandom(c->sys, &c->sampling.seed, sizeof(c->sampling.seed));
+
+        if (n != sizeof(c->sampling.seed))
+                return n < 0 ? (int)n : -EIO;
+        if (one_in == 0 || c->flags != 0 || c->order)
+                return -EINVAL;
+        c->sampling.one_in = one_in;
+        return 0;
+}
+
 struct count *count_free(struct count *c)
 {
         if (!c)
@@ -62,6 +74,7 @@ struct count *count_free(struct count *c)
         }
         for (size_t i = 0; i < c->n_groups; i++) {
                 tally_done(&c->groups[i].tally);
+                sampling_group_done(&c->groups[i].sampling);
                 verify_done(&c->groups[i].verify);
         }
         cohorts_free(c);

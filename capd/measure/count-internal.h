@@ -10,6 +10,7 @@
 
 #include "capd/measure/count.h"
 #include "echo.h"
+#include "sampling.h"
 #include "seen.h"
 #include "tally.h"
 #include "walk-internal.h"
@@ -53,12 +54,15 @@ struct found {
         uint64_t pss; /* bytes */
         /* pages of shared mappings that were passed over (seen.h), mapped or not; if any, what the kernel's counters say of all */
         uint64_t passed, rss;
+        /* the same for an estimate, by part, and how many counters these are the sum of */
+        uint64_t counted[_ESTIMATE_PARTS], counters;
 };
 
 /* What one thread found, for each group of the address space it walked. */
 struct parts {
         struct parts *next;
-        struct sights sights; /* of shared objects, the same for all groups */
+        struct sights sights;   /* of shared objects, the same for all groups */
+        struct sampled sampled; /* of an estimate, which has no items */
         size_t n;
         struct tally_part items[];
 };
@@ -114,6 +118,7 @@ struct verify {
 
 struct group {
         struct tally tally;
+        struct sampling_group sampling;
         struct verify verify;
         size_t pending;  /* address spaces still to be walked, for the second time too */
         uint32_t done;   /* address spaces walked to the end */
@@ -153,6 +158,7 @@ struct lane {
         struct slot *slot;
         struct guard *guard;
         struct walk_context *x;
+        struct sampling sampling; /* the count's */
         struct parts *parts;
         struct echo echo;
         struct seen_view seen;
@@ -169,6 +175,7 @@ struct count {
         const struct features *features;
         unsigned flags;
         usec_t max_stall;
+        struct sampling sampling;
         struct member *members;
         size_t n_members, members_allocated;
         struct space *spaces;

@@ -212,8 +212,8 @@ static int do_scan(struct lane *l, struct scan *scan, bool helps)
 
         scan->threads++;
         scan->helped = scan->helped || helps;
-        /* where mappings are counted, every page must be looked at; a helper sees but a part */
-        if (helps || c->flags & (COUNT_PRIVATE | COUNT_SHARES))
+        /* where mappings are counted, every page must be looked at; a helper sees but a part, and so does an estimate */
+        if (helps || c->flags & (COUNT_PRIVATE | COUNT_SHARES) || c->sampling.one_in > 0)
                 echo_begin(&l->echo, NULL, 0);
         else
                 echo_begin(&l->echo, c->spaces[scan->space].groups, c->spaces[scan->space].n_groups);
@@ -421,8 +421,11 @@ int count_run(struct count *c, struct guard *guard)
 
         r = walk_context_new(c->sys, c->features, &x);
         lane.x = x;
-        if (r == 0)
+        if (r == 0) {
                 walk_context_set_max_stall(x, c->max_stall);
+                lane.sampling = c->sampling;
+                x->sampling = c->sampling.one_in > 0 ? &lane.sampling : NULL;
+        }
         pthread_mutex_lock(&c->mutex);
         if (r < 0)
                 /* no matter where others can do it */

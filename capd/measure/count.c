@@ -14,6 +14,21 @@
 #include "count-internal.h"
 #include "hold.h"
 
+/* The figures of an estimate; without some of the processes it is a bound, which leaves its error below it. */
+static void finish_estimate(const struct count *c, struct group *g)
+{
+        struct group_sample *s = &g->result;
+
+        sampling_finish(&g->sampling, &c->sampling, c->features->page_size, c->features->rss_error_pages, s);
+        sampling_group_done(&g->sampling);
+        if (g->unread == 0)
+                s->quality = QUALITY_ESTIMATE;
+        else if (s->quality == QUALITY_BOUND_LOWER) {
+                s->resident -= MIN(s->error_bytes, s->resident);
+                s->anon = s->file = s->shmem = s->exclusive = s->exclusive_anon = SIZE_UNKNOWN;
+        }
+}
+
 void group_finish(struct count *c, struct group *g)
 {
         const struct tally *t = &g->tally;
@@ -46,6 +61,8 @@ void group_finish(struct count *c, struct group *g)
                 s->private_bytes = s->resident - s->shared_bytes;
                 inside_result(&g->verify.inside, page_size, &s->inside, &s->inside_swap);
         }
+        if (c->sampling.one_in > 0)
+                finish_estimate(c, g);
         if (c->flags & (COUNT_KEEP_FRAMES | COUNT_INSIDE)) {
                 frames_clear(&g->tally.hugetlb);
                 frames_clear(&g->tally.swap);
@@ -136,6 +153,9 @@ void found_sum(struct found *sum, const struct found *f)
         sum->pss += f->pss;
         sum->passed += f->passed;
         sum->rss = MAX(sum->rss, f->rss);
+        for (size_t i = 0; i < _ESTIMATE_PARTS; i++)
+                sum->counted[i] = MAX(sum->counted[i], f->counted[i]);
+        sum->counters = MAX(sum->counters, f->counters);
 }
 
 struct parts *parts_new(size_t n)
@@ -155,6 +175,7 @@ struct parts *parts_free(struct parts *p)
                 for (size_t i = 0; i < p->n; i++)
                         tally_discard(&p->items[i]);
                 sights_done(&p->sights);
+                sampled_done(&p->sampled);
                 free(p);
                 p = next;
         }
@@ -190,13 +211,16 @@ static int take_pages(struct lane *lane, const struct space *s, const uint64_t *
 
 static int take_chunk(struct lane *lane, const struct space *s, const struct walk_chunk *chunk, struct found *f)
 {
-        const uint64_t *known = echo_look(&lane->echo, chunk);
+        const uint64_t *known;
         bool same;
-        int r = seen_take(&lane->seen, lane->x, chunk);
+        int r;
 
+        if (lane->c->sampling.one_in > 0)
+                return sampled_take(&lane->parts->sampled, chunk, lane->x->features->page_size);
+        known = echo_look(&lane->echo, chunk);
+        r = seen_take(&lane->seen, lane->x, chunk);
         if (r < 0)
                 return r;
-
         for (size_t i = 0, n; i < chunk->n; i += n) {
                 n = echo_stretch(&lane->echo, known, chunk->pages, i, chunk->n, &same);
                 r = take_pages(lane, s, chunk->pages + i, n, same, f);
@@ -211,6 +235,7 @@ static bool take_piece(struct lane *lane, struct scan *scan, const struct walk *
                        uint64_t *ret_until)
 {
         struct count *c = lane->c;
+        uint64_t read_of = MAX(c->sampling.one_in, 1U); /* one page of so many */
         bool taken = false, calls = false;
 
         pthread_mutex_lock(&c->mutex);
@@ -222,7 +247,8 @@ static bool take_piece(struct lane *lane, struct scan *scan, const struct walk *
                 scan->error = -ESRCH;
         if (scan->error == 0 && scan->cursor != UINT64_MAX) {
                 *ret_from = scan->cursor;
-                *ret_until = scan->cursor = walk_piece(w, scan->cursor, COUNT_PIECE_PAGES, &scan->left);
+                *ret_until = scan->cursor = walk_piece(w, scan->cursor, COUNT_PIECE_PAGES * read_of, &scan->left);
+                scan->left /= read_of;
                 taken = true;
                 calls = count_wants_help(c);
                 c->called = c->called || calls;
@@ -241,8 +267,10 @@ static int read_rss(struct lane *lane, const struct walk *w, struct found *ret)
         ssize_t n;
         int r;
 
+        bool estimates = lane->c->sampling.one_in > 0;
+
         ret->passed = lane->seen.passed;
-        if (ret->passed == 0)
+        if (ret->passed == 0 && !estimates)
                 return 0;
         n = sys_read_file_at(lane->x->sys, walk_dirfd(w), "statm", buf, sizeof(buf));
         if (n < 0)
@@ -251,6 +279,11 @@ static int read_rss(struct lane *lane, const struct walk *w, struct found *ret)
         if (r < 0)
                 return r;
         ret->rss = statm.resident;
+        if (estimates) {
+                ret->counted[ESTIMATE_OBJECT] = statm.shared;
+                ret->counted[ESTIMATE_ANON] = statm.resident - MIN(statm.shared, statm.resident);
+                ret->counters = lane->c->features->rss_error_per_thread ? MAX(w->identity.threads, 1U) : 1;
+        }
         return 0;
 }
 
@@ -306,11 +339,41 @@ static void add_pss(struct group *g, uint64_t pss)
                 g->pss = SIZE_UNKNOWN;
 }
 
+static int commit_sample(struct count *c, struct space *s, struct parts *parts, const struct found *f)
+{
+        for (size_t i = 0; i < s->n_groups; i++) {
+                struct group *g = &c->groups[s->groups[i]];
+
+                for (struct parts *p = parts; p; p = p->next) {
+                        int r = sampling_commit(&g->sampling, &g->tally, &p->sampled);
+
+                        if (r < 0)
+                                return r;
+                }
+                for (size_t k = 0; k < _ESTIMATE_PARTS; k++)
+                        g->sampling.mapped[k] += f->counted[k];
+                g->sampling.counters += f->counters;
+        }
+        s->sample = (struct process_sample){.mapped = f->rss * c->features->page_size,
+                                            .anon = SIZE_UNKNOWN,
+                                            .file = SIZE_UNKNOWN,
+                                            .shmem = SIZE_UNKNOWN,
+                                            .exclusive = SIZE_UNKNOWN,
+                                            .exclusive_anon = SIZE_UNKNOWN,
+                                            .hugetlb = SIZE_UNKNOWN,
+                                            .swap = SIZE_UNKNOWN,
+                                            .share = SIZE_UNKNOWN,
+                                            .alone = SIZE_UNKNOWN};
+        return 0;
+}
+
 static int commit(struct count *c, struct space *s, struct parts *parts, const struct found *f, uint64_t walk)
 {
         uint64_t page_size = c->features->page_size, mapped = tally_kinds(f->kinds, 0), passed = 0;
         int r = 0;
 
+        if (c->sampling.one_in > 0)
+                return commit_sample(c, s, parts, f);
         for (struct parts *p = parts; p; p = p->next)
                 for (size_t i = 0; i < s->n_groups; i++) {
                         int q = tally_commit(&c->groups[s->groups[i]].tally, &p->items[i]);
@@ -478,7 +541,8 @@ void count_group_result(const struct count *c, uint32_t group, struct group_samp
         ret->exclusive_anon = s.exclusive_anon;
         ret->hugetlb = s.hugetlb;
         ret->swap = s.swap;
-        ret->error_bytes = 0;
+        ret->error_bytes = s.quality == QUALITY_BOUND_LOWER ? SIZE_UNKNOWN : s.error_bytes;
+        ret->sampled = s.sampled;
         ret->have_private = s.have_private;
         ret->private_bytes = s.private_bytes;
         ret->shared_bytes = s.shared_bytes;

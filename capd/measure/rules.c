@@ -34,10 +34,10 @@ static uint64_t swapped_page(uint64_t entry)
         return PAGE_SWAPPED | type << SLOT_TYPE_SHIFT | (offset & ((UINT64_C(1) << SLOT_TYPE_SHIFT) - 1));
 }
 
-/* Settles the entries of 2 MiB at `entries`, of which n are at hand. */
-static int apply_huge(struct walk_context *c, uint64_t *entries, size_t n)
+/* Settles n entries of a 2 MiB block, the first of which is page number `place` of it. */
+static int apply_huge(struct walk_context *c, uint64_t *entries, size_t n, size_t place)
 {
-        uint64_t frame = entries[0] & PM_FRAME_MASK;
+        uint64_t frame = (entries[0] & PM_FRAME_MASK) - place;
         enum huge_kind kind;
         int r;
 
@@ -52,21 +52,22 @@ static int apply_huge(struct walk_context *c, uint64_t *entries, size_t n)
         return 0;
 }
 
+/* A block that begins in the middle of 2 MiB, as samples do, is of a huge page if its frames lie in the middle of one likewise. */
 static int apply_all_huge(struct walk_context *c, const struct vma *v, uint64_t address, uint64_t *entries, size_t n)
 {
-        uint64_t page_size = c->features->page_size, number = address / page_size;
-        size_t first = (HUGE_PAGES - number % HUGE_PAGES) % HUGE_PAGES;
-        int r;
+        size_t place = address / c->features->page_size % HUGE_PAGES;
 
-        for (size_t i = first; i < n; i += HUGE_PAGES) {
+        for (size_t i = 0, next; i < n; i = next, place = 0) {
                 uint64_t e = entries[i];
+                int r;
 
-                if (!(e & PM_PRESENT) || (e & PM_FRAME_MASK) % HUGE_PAGES != 0)
+                next = i + HUGE_PAGES - place;
+                if (!(e & PM_PRESENT) || (e & PM_FRAME_MASK) % HUGE_PAGES != place)
                         continue;
                 /* anonymous and exclusive is what it seems; in an object's mapping an old kernel may hide a file page behind it */
                 if (e & PM_EXCLUSIVE && (v->kind == VMA_ANON || e & PM_FILE))
                         continue;
-                r = apply_huge(c, entries + i, MIN(n - i, (size_t)HUGE_PAGES));
+                r = apply_huge(c, entries + i, MIN(n, next) - i, place);
                 if (r < 0)
                         return r;
         }

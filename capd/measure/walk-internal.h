@@ -44,6 +44,7 @@
 /* MaxStall= where nobody said otherwise */
 #define WALK_MAX_STALL (2 * USEC_PER_MSEC)
 
+struct sampling;
 struct seen_view;
 
 #define HUGE_PAGES 512U /* small pages of one PMD mapping, 2 MiB on every architecture with 4 KiB pages */
@@ -79,6 +80,7 @@ struct walk_context {
         const struct sys *sys;
         const struct features *features;
         usec_t max_stall;
+        const struct sampling *sampling; /* NULL: all is read */
         int kpageflags_fd, kpagecount_fd;
         /* The thread was given up while it was in a system call: whoever called must leave everything shared alone. */
         bool lost;
@@ -119,6 +121,7 @@ struct walk {
 
         struct seen_view *seen; /* what of shared mappings need not be read; NULL: all is read */
         uint64_t stretch_end;   /* in mapping i, as far as seen_next() said */
+        uint64_t sample_end;    /* the same by sampling_next() */
 
         /* entries read and not handed out yet: pages [window_start, window_end) */
         uint64_t *window;

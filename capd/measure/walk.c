@@ -14,6 +14,7 @@
 #include <fcntl.h>
 
 #include "hold.h"
+#include "sampling.h"
 #include "seen.h"
 #include "walk-internal.h"
 
@@ -122,14 +123,17 @@ int walk_check(struct walk *w)
         return r < 0 ? r : check_pagemap(w);
 }
 
-/* Reading everything costs 1 to 2 ns for each page that is not there, PAGEMAP_SCAN some 5 ns and smaps some 50 ns for each that is. */
+/*
+ * Reading everything costs 1 to 2 ns for each page that is not there, PAGEMAP_SCAN some 5 ns and smaps some 50 ns for each that is. A
+ * sample is read for a part of that, while what looking first costs is the same.
+ */
 static enum sparse_method choose_method(const struct walk *w)
 {
-        uint64_t size = w->identity.vm / w->context->features->page_size;
+        uint64_t size = w->identity.vm / w->context->features->page_size, factor = w->context->sampling ? 8 : 1;
 
         if (w->context->features->pagemap_scan)
-                return size / 4 > w->identity.rss + 4096 ? SPARSE_SCAN : SPARSE_NOT;
-        return size / 32 > w->identity.rss + 2048 ? SPARSE_SIZES : SPARSE_NOT;
+                return size / (4 * factor) > w->identity.rss + 4096 ? SPARSE_SCAN : SPARSE_NOT;
+        return size / (32 * factor) > w->identity.rss + 2048 ? SPARSE_SIZES : SPARSE_NOT;
 }
 
 int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t start_time, struct walk **ret)
@@ -216,13 +220,21 @@ uint64_t walk_stretch_end(const struct walk *w, const struct vma *v)
         return seen_wants_mapping(w, v) ? MIN(end, w->stretch_end) : end;
 }
 
+/* Whether but a part of the mapping is read, as the sample has it. */
+static bool is_sampled(const struct walk *w, const struct vma *v)
+{
+        return w->context->sampling && !sampling_takes_all(&v->v);
+}
+
 /* Where a window that starts at w->at ends: as far as its pages are wanted, and never inside 2 MiB that may be one huge page. */
 static uint64_t window_limit(const struct walk *w)
 {
         uint64_t page_size = w->context->features->page_size, limit, cut;
         const struct vma *v = &w->vmas.items[w->i];
 
-        if (sparse_wants(w, v)) {
+        if (is_sampled(w, v)) {
+                limit = w->sample_end;
+        } else if (sparse_wants(w, v)) {
                 limit = MIN(w->extents.items[w->next_extent].end, walk_stretch_end(w, v));
         } else if (seen_wants_mapping(w, v)) {
                 limit = walk_stretch_end(w, v);
@@ -233,7 +245,7 @@ static uint64_t window_limit(const struct walk *w)
 
                         if (limit - w->at >= WINDOW_PAGES * page_size ||
                             next->v.start - limit > GAP_PAGES * page_size || next->expected == 0 ||
-                            sparse_wants(w, next) || seen_wants_mapping(w, next))
+                            sparse_wants(w, next) || seen_wants_mapping(w, next) || is_sampled(w, next))
                                 break;
                         limit = next->v.end;
                 }
@@ -267,6 +279,17 @@ static int seek_extent(struct walk *w, const struct vma *v)
         }
 }
 
+/* Goes to what of the sample is in the current stretch or extent: 1 at w->at; 0 nothing of it, and w->at is at its end. */
+static int seek_sample(struct walk *w, const struct vma *v)
+{
+        uint64_t end = walk_stretch_end(w, v);
+
+        if (sparse_wants(w, v))
+                end = MIN(end, w->extents.items[w->next_extent].end);
+        sampling_next(w->context->sampling, &v->v, w->context->features->page_size, w->at, end, &w->at, &w->sample_end);
+        return w->at < end;
+}
+
 /* Goes to what of the mapping is to be read, a stretch at a time: 1 at w->at; 0 nothing more of it; or a negative errno. */
 static int seek_stretch(struct walk *w, const struct vma *v)
 {
@@ -285,7 +308,7 @@ static int seek_stretch(struct walk *w, const struct vma *v)
                 if (r == 0)
                         w->at = walk_stretch_end(w, v);
         }
-        return r;
+        return r > 0 && is_sampled(w, v) ? seek_sample(w, v) : r;
 }
 
 static int fill_window(struct walk *w)

@@ -82,6 +82,11 @@
 /* Pieces of shared objects, 16 MiB each, of which is remembered what a group has seen of them: 1 TiB for 40 MiB of memory, which is
  * what the frames of as much take. More is read in each process that maps it. */
 #define LIMIT_SEEN_CHUNKS 65536U
+/* Pages that an estimate keeps of one process: 32 MiB of memory. The share of the pages that is read is chosen so that it is a quarter
+ * of this for all of a group, some 50 ms of CPU. */
+#define LIMIT_SAMPLED_PAGES (4U * 1024 * 1024)
+/* Chunks of pages in which an estimate of one group found any: 20 MiB of memory. An estimate that needs more fails. */
+#define LIMIT_SAMPLED_CHUNKS (256U * 1024)
 /* Looking for the pages of one process in mappings that are nearly empty, on kernels that do not tell where they are (before 6.7).
  * Some 100 GiB of empty mappings are read through in this time. */
 #define LIMIT_PROBE_USEC (100ULL * 1000)

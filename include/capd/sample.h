@@ -61,7 +61,10 @@ struct group_sample {
         uint64_t exclusive_anon; /* the anonymous part of that */
         uint64_t hugetlb;        /* distinct hugetlb pages; not part of resident */
         uint64_t swap;           /* distinct swap slots */
-        uint64_t error_bytes;    /* for QUALITY_ESTIMATE */
+
+        /* for QUALITY_ESTIMATE */
+        uint64_t error_bytes; /* `resident` is within so much of the truth in 95 of 100 estimates */
+        uint32_t sampled;     /* basis points of what is mapped that were read */
 
         /* by mapping counts: only where asked for */
         bool have_private;

@@ -48,6 +48,7 @@ struct sys_ops {
         int (*fsync)(const struct sys *sys, int fd);
         int (*fchmod)(const struct sys *sys, int fd, mode_t mode);
         int (*pidfd_send_signal)(const struct sys *sys, int pidfd, int sig);
+        ssize_t (*getrandom)(const struct sys *sys, void *buf, size_t size);
         usec_t (*now)(const struct sys *sys);     /* CLOCK_MONOTONIC */
         usec_t (*cpu_now)(const struct sys *sys); /* CLOCK_THREAD_CPUTIME_ID */
         void (*sleep)(const struct sys *sys, usec_t usec);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * count.h: exact counting, every page frame once for each group.
+ * count.h: counting, every page frame once for each group; and estimating the same from a part of the pages.
  *
  * A count is filled with groups and processes, run (by one thread or by several at one time, of which some may be given up),
  * and then asked for results. Groups that share processes are counted in one walk of each process. A process that
@@ -43,8 +43,8 @@ struct process_sample {
         int error;       /* negative errno for COUNT_UNREAD */
         uint64_t mapped; /* its pages that VmRSS counts */
         uint64_t anon;
-        uint64_t file, shmem; /* these and `exclusive`: SIZE_UNKNOWN if parts were passed over */
-        uint64_t exclusive;   /* mapped exactly once on the host */
+        uint64_t file, shmem; /* these and `exclusive`: SIZE_UNKNOWN if parts were passed over; in an estimate all from here on */
+        uint64_t exclusive; /* mapped exactly once on the host */
         uint64_t exclusive_anon;
         uint64_t hugetlb;
         uint64_t swap;
@@ -55,6 +55,13 @@ struct process_sample {
 int count_new(const struct sys *sys, const struct features *features, unsigned flags, struct count **ret);
 /* MaxStall=, as walk_context_set_max_stall(); before the count is run. */
 void count_set_max_stall(struct count *c, usec_t max_stall);
+/*
+ * Makes it an estimate: of the groups' pages about one in so many is read (sampling.h). Before the count is run, with no flags set.
+ * The sample is another one each time. 0 or a negative errno.
+ */
+int count_set_sample(struct count *c, uint32_t one_in);
+/* What to give to it for a group with so many pages in its page tables, all processes together. */
+uint32_t count_sample_rate(uint64_t pages);
 struct count *count_free(struct count *c);
 DEFINE_CLEANUP(struct count *, count_free)
 
@@ -79,7 +86,7 @@ pid_t count_give_up(struct count *c, const struct guard *guard);
 
 /*
  * The counted part of a sample; the cheap part is left alone. quality is EXACT, or BOUND_LOWER if a process was
- * not read, or UNKNOWN if none could be.
+ * not read, or UNKNOWN if none could be. Of an estimate it is ESTIMATE instead of EXACT.
  */
 void count_group_result(const struct count *c, uint32_t group, struct group_sample *ret);
 void count_process_result(const struct count *c, uint32_t process, struct process_sample *ret);
