@@ -29,14 +29,20 @@ struct decision {
         struct decide_verdict *verdict;
         enum standing standing;
         bool fresh;        /* the exact count is of this look */
+        bool estimated;    /* an estimate is */
         bool tried;        /* a count was tried since this look, whatever came of it */
         bool judged;       /* an act was judged in this call */
         usec_t settled_at; /* when the group may be acted on again; 0 now */
 };
 
+static inline uint64_t less(uint64_t a, uint64_t b)
+{
+        return a - MIN(a, b);
+}
+
 /* decide.c */
 void enter_state(struct decision *d, enum group_state state, const char *format, ...) _printf_(3, 4);
-void consider_count(struct decision *d); /* asks for one if it is due and within CPUBudget= */
+void consider_count(struct decision *d); /* asks for one, or for an estimate, if it is due and within CPUBudget= */
 bool host_is_short(const struct decision *d);
 
 /* governor.c */

@@ -25,6 +25,11 @@
 #define COUNT_USEC_PER_BYTE (0.04 / 4096)
 /* The same for a group of which not even the RSS could be read. */
 #define COUNT_USEC_UNKNOWN 10000.0
+/* And of an estimate: this part of a count, and what it takes to open a process. */
+#define ESTIMATE_PART      16
+#define ESTIMATE_OPEN_USEC 60.0
+/* It is made where it costs no more than this part of a count. */
+#define ESTIMATE_WORTHWHILE 4
 /* Swap that was full or absent is news from this much free space on: the last pages of a full one come and go. */
 #define SWAP_NEWS (64 * MIB)
 
@@ -52,6 +57,7 @@ static void find_standing(struct decision *d)
         /* A count in which some process could not be read is as fresh, but proves only "over". */
         d->fresh = (s->quality == QUALITY_EXACT || s->quality == QUALITY_BOUND_LOWER) && s->bounds_at > 0 &&
                    s->counted_at >= s->bounds_at;
+        d->estimated = s->quality == QUALITY_ESTIMATE && s->bounds_at > 0 && s->counted_at >= s->bounds_at;
         d->tried = s->bounds_at > 0 && s->tried_at >= s->bounds_at;
         if (s->bounds_at == 0)
                 d->standing = STANDING_UNKNOWN;
@@ -65,6 +71,10 @@ static void find_standing(struct decision *d)
                 d->standing = STANDING_UNDER;
         else if (s->lower > set->cap)
                 d->standing = STANDING_OVER;
+        else if (d->estimated && less(s->resident, s->error_bytes) > set->cap)
+                d->standing = STANDING_OVER;
+        else if (d->estimated && set->cap >= s->error_bytes && s->resident <= set->cap - s->error_bytes)
+                d->standing = STANDING_UNDER;
         else
                 d->standing = STANDING_UNDECIDED;
 }
@@ -87,76 +97,153 @@ static void follow_growth(struct decision *d)
 
 /* -- counting -- */
 
-static double count_cost(const struct group_sample *s)
+static double exact_cost(const struct decide_memory *m, const struct group_sample *s)
 {
-        if (s->count_cost > 0)
-                return (double)s->count_cost;
+        if (m->exact_cost > 0)
+                return (double)m->exact_cost;
         return s->rss_sum == SIZE_UNKNOWN ? COUNT_USEC_UNKNOWN : (double)s->rss_sum * COUNT_USEC_PER_BYTE;
 }
 
-static bool take_from_budget(struct decision *d)
+static double estimate_cost(const struct decide_memory *m, const struct group_sample *s)
+{
+        if (m->estimate_cost > 0)
+                return (double)m->estimate_cost;
+        return exact_cost(m, s) / ESTIMATE_PART + s->processes * ESTIMATE_OPEN_USEC;
+}
+
+/* The group's own share of the budget: time to let pass after something that costs so much. */
+static double pause_after(const struct policy_daemon *daemon, double cost)
+{
+        return cost * 10000 / (double)MAX(daemon->cpu_budget, 1U);
+}
+
+/* Whether the group cannot be counted at every look within its share of the budget, and an estimate is worth its while. */
+static bool is_large(const struct policy_daemon *daemon, const struct decide_memory *m, const struct group_sample *s)
+{
+        double cost = exact_cost(m, s);
+
+        return pause_after(daemon, cost) > (double)daemon->sample_interval &&
+               estimate_cost(m, s) * ESTIMATE_WORTHWHILE <= cost;
+}
+
+/* What is known of what counts cost. */
+static void remember_counts(struct decision *d)
+{
+        const struct group_sample *s = d->facts->sample;
+        struct decide_memory *m = d->memory;
+
+        if (s->counted_at == 0) {
+                m->exact_at = m->estimated_at = m->exact_cost = m->estimate_cost = 0;
+        } else if (s->quality == QUALITY_ESTIMATE && s->counted_at > m->estimated_at) {
+                m->estimated_at = s->counted_at;
+                m->estimate_cost = s->count_cost;
+        } else if (s->quality != QUALITY_ESTIMATE && s->counted_at > MAX(m->exact_at, m->estimated_at)) {
+                m->exact_at = s->counted_at;
+                m->exact_cost = s->count_cost;
+        }
+}
+
+/*
+ * While a large count is being paid off half of what comes in is for cheap ones, estimates among them, so that other groups, and this
+ * one, are not left without figures.
+ */
+static bool take_from_budget(struct decision *d, double cost)
 {
         struct decide_budget *b = d->budget;
-        double share = (double)d->daemon->cpu_budget / 10000;
+        double share = (double)d->daemon->cpu_budget / 10000, income = 0;
 
         if (b->refilled_at == 0)
                 b->usec = BUDGET_SAVED_USEC;
         else if (d->now > b->refilled_at)
-                b->usec = MIN(b->usec + (double)(d->now - b->refilled_at) * share, BUDGET_SAVED_USEC);
+                income = (double)(d->now - b->refilled_at) * share;
         b->refilled_at = d->now;
-        if (b->usec <= 0)
+        if (b->usec < 0) {
+                income /= 2;
+                b->spare = MIN(b->spare + income, BUDGET_SAVED_USEC);
+        }
+        b->usec = MIN(b->usec + income, BUDGET_SAVED_USEC);
+        if (b->usec > 0)
+                b->usec -= cost;
+        else if (cost <= b->spare)
+                b->spare -= cost;
+        else
                 return false;
-        b->usec -= count_cost(d->facts->sample);
         return true;
 }
 
-/* Whether what happened since the exact count can have carried the group to the other side of its cap. */
+/* Whether what happened since the last count can have carried the group to the other side of its cap. */
 static bool may_have_crossed(const struct decision *d)
 {
         const struct group_sample *s = d->facts->sample;
-        uint64_t cap = d->settings->cap;
+        uint64_t cap = d->settings->cap, error = s->quality == QUALITY_ESTIMATE ? s->error_bytes : 0, distance;
 
-        if (s->quality != QUALITY_EXACT || !d->facts->moved_known)
+        if ((s->quality != QUALITY_EXACT && s->quality != QUALITY_ESTIMATE) || !d->facts->moved_known)
                 return true;
-        return s->resident <= cap ? d->facts->moved > cap - s->resident : d->facts->moved >= s->resident - cap;
+        distance = s->resident <= cap ? cap - s->resident : s->resident - cap;
+        if (distance < error)
+                return true;
+        distance -= error;
+        return s->resident <= cap ? d->facts->moved > distance : d->facts->moved >= distance;
 }
 
 /*
- * Whether a group that straddles its cap may be counted again: not more often than its own share of the budget allows, but in time
- * before it can reach its cap.
+ * Whether a group that straddles its cap and was looked at then may be so again, at such a cost: not more often than its own share of the
+ * budget allows, but in time before it can reach its cap.
  */
 static bool is_its_turn(const struct policy_daemon *daemon, const struct decide_settings *settings,
-                        const struct decide_memory *memory, const struct group_sample *s, usec_t now)
+                        const struct decide_memory *memory, const struct group_sample *s, usec_t then, double cost,
+                        usec_t now)
 {
-        double pause = count_cost(s) * 10000 / (double)MAX(daemon->cpu_budget, 1U), eta;
+        double pause = pause_after(daemon, cost), eta;
 
         if (memory->trend > 0 && s->resident < settings->cap) {
                 eta = (double)(settings->cap - s->resident) / memory->trend * 1e6 * ETA_FRACTION;
                 pause = MIN(pause, eta);
         }
-        return now > s->counted_at && (double)(now - s->counted_at) >= pause;
+        return now > then && (double)(now - then) >= pause;
+}
+
+static bool is_overdue(const struct decision *d)
+{
+        usec_t at = d->memory->exact_at;
+
+        return at == 0 || (d->now > at && d->now - at >= d->daemon->exact_interval);
 }
 
 /* Whether the group wants an exact count now, if it is not being enforced. */
 static bool wants_count(const struct decision *d)
 {
         const struct group_sample *s = d->facts->sample;
-        usec_t age = s->counted_at > 0 && d->now > s->counted_at ? d->now - s->counted_at : 0;
+        const struct decide_memory *m = d->memory;
+        bool large = is_large(d->daemon, m, s);
 
-        if (s->processes == 0 || !d->facts->can_count)
-                return false;
-        if (s->counted_at == 0 || age >= d->daemon->exact_interval)
-                return true;
+        if (is_overdue(d))
+                /* of one that is too large for that, something shall be known at once */
+                return !large || m->exact_at > 0 || m->estimate_asked > 0;
+        /* a large one only if an estimate could not tell */
         return d->standing == STANDING_UNDECIDED && may_have_crossed(d) &&
-               is_its_turn(d->daemon, d->settings, d->memory, s, d->now);
+               (!large || m->estimate_asked == s->bounds_at) &&
+               is_its_turn(d->daemon, d->settings, m, s, m->exact_at, exact_cost(m, s), d->now);
+}
+
+static bool wants_estimate(const struct decision *d)
+{
+        const struct group_sample *s = d->facts->sample;
+        const struct decide_memory *m = d->memory;
+
+        return is_large(d->daemon, m, s) && m->estimate_asked != s->bounds_at &&
+               (is_overdue(d) || (d->standing == STANDING_UNDECIDED && may_have_crossed(d))) &&
+               is_its_turn(d->daemon, d->settings, m, s, s->counted_at, estimate_cost(m, s), d->now);
 }
 
 bool decide_asks_what_moved(const struct policy_daemon *daemon, const struct decide_settings *settings,
                             const struct decide_memory *memory, const struct group_sample *s, usec_t now)
 {
-        return settings->has_cap && s->quality == QUALITY_EXACT && s->counted_at < s->bounds_at &&
-               s->upper > settings->cap && s->lower <= settings->cap && s->processes > 0 &&
-               is_its_turn(daemon, settings, memory, s, now);
+        double cost = is_large(daemon, memory, s) ? estimate_cost(memory, s) : exact_cost(memory, s);
+
+        return settings->has_cap && (s->quality == QUALITY_EXACT || s->quality == QUALITY_ESTIMATE) &&
+               s->counted_at < s->bounds_at && s->upper > settings->cap && s->lower <= settings->cap &&
+               s->processes > 0 && is_its_turn(daemon, settings, memory, s, s->counted_at, cost, now);
 }
 
 /* What so many faults can have mapped at most. */
@@ -186,8 +273,17 @@ uint64_t decide_went(const struct decide_member *m)
 
 void consider_count(struct decision *d)
 {
-        if (wants_count(d) && take_from_budget(d))
+        const struct group_sample *s = d->facts->sample;
+        struct decide_memory *m = d->memory;
+
+        if (s->processes == 0 || !d->facts->can_count)
+                return;
+        if (wants_count(d) && take_from_budget(d, exact_cost(m, s)))
                 d->verdict->count = true;
+        else if (wants_estimate(d) && take_from_budget(d, estimate_cost(m, s))) {
+                d->verdict->estimate = true;
+                m->estimate_asked = s->bounds_at;
+        }
 }
 
 /* Counts that belong to bringing it down are no matter of the budget for looking at groups that are under their caps. */
@@ -207,9 +303,20 @@ static void say_if_outdated(struct decision *d)
 {
         const struct group_sample *s = d->facts->sample;
 
-        if (!d->verdict->count && !governor_hopeless(d->memory) && s->counted_at > 0 && d->now > s->counted_at &&
-            d->now - s->counted_at > 2 * d->daemon->exact_interval)
+        if (!d->verdict->count && !d->verdict->estimate && !governor_hopeless(d->memory) && s->counted_at > 0 &&
+            d->now > s->counted_at && d->now - s->counted_at > 2 * d->daemon->exact_interval)
                 enter_state(d, STATE_UNKNOWN, "not counted lately: CPUBudget= is used up by other groups");
+}
+
+static void say_undecided(struct decision *d)
+{
+        char resident[SIZE_TEXT_MAX], error[SIZE_TEXT_MAX], cap[SIZE_TEXT_MAX];
+
+        enter_state(d, STATE_UNKNOWN,
+                    "estimated at %s, %s more or less, which its cap of %s is too near to; an exact count must wait "
+                    "for CPUBudget=",
+                    format_size(resident, d->facts->sample->resident),
+                    format_size(error, d->facts->sample->error_bytes), format_size(cap, d->settings->cap));
 }
 
 bool host_is_short(const struct decision *d)
@@ -239,7 +346,8 @@ static void schedule(struct decision *d)
                 d->verdict->next_look = MIN(d->verdict->next_look, d->settled_at);
         if (d->verdict->act || d->verdict->count || !d->settings->has_cap || d->memory->trend <= 0)
                 return;
-        if (d->standing == STANDING_OVER || s->quality != QUALITY_EXACT || s->resident >= d->settings->cap)
+        if (d->standing == STANDING_OVER || s->resident >= d->settings->cap ||
+            (s->quality != QUALITY_EXACT && s->quality != QUALITY_ESTIMATE))
                 return;
         eta = (double)(d->settings->cap - s->resident) / d->memory->trend * 1e6 * ETA_FRACTION;
         if (eta < (double)interval)
@@ -270,6 +378,7 @@ void decide(const struct policy_daemon *daemon, const struct decide_settings *se
         } else if (!ret->swap)
                 memory->had_swap = false;
 
+        remember_counts(&d);
         follow_growth(&d);
         if (settings->reclaim_rate > 0)
                 plan_refill_tokens(&d);
@@ -307,6 +416,8 @@ void decide(const struct policy_daemon *daemon, const struct decide_settings *se
                         consider_count(&d);
                         say_if_outdated(&d);
                 }
+                if (!settings->paused && d.estimated && !ret->count && memory->state <= STATE_UNKNOWN)
+                        say_undecided(&d);
                 /* what the state said was of other members, or is not known any more */
                 if (!settings->paused && (!memory->state_since || memory->state == STATE_PAUSED ||
                                           (facts->sample->counted_at == 0 && facts->can_count)))

@@ -12,11 +12,6 @@
 /* A group that thrashed and whose processes have all been idle for so long is tried again before its back-off is over. */
 #define IDLE_RECOVERS (30 * USEC_PER_SEC)
 
-static uint64_t less(uint64_t a, uint64_t b)
-{
-        return a - MIN(a, b);
-}
-
 void decide_strategy(const struct decide_facts *facts, bool swap, unsigned useless, uint64_t goal,
                      struct strategy_choice *ret)
 {

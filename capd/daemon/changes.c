@@ -37,7 +37,7 @@ void changes_begin(struct engine *e, struct group *g)
 
 void changes_end(struct group *g)
 {
-        g->then_known = g->then_known && g->sample.quality == QUALITY_EXACT;
+        g->then_known = g->then_known && (g->sample.quality == QUALITY_EXACT || g->sample.quality == QUALITY_ESTIMATE);
 }
 
 static bool look_at(struct engine *e, const struct group *g, const struct process *p, struct decide_member *ret)

@@ -14,6 +14,7 @@ struct count_job {
         struct engine *engine;
         struct count *count;
         bool after_act; /* completes the record of the groups' last act */
+        bool estimates; /* reads a sample */
         bool inside;    /* of the first and only group: the frames that its processes share among themselves */
         bool swap;      /* those that need swap as well */
         struct inside_frames frames;
@@ -115,6 +116,33 @@ void count_take_result(const struct count *count, uint32_t group, uint32_t left_
                 ret->quality = QUALITY_BOUND_LOWER;
 }
 
+/* What was counted are members and settings of before a reload. */
+static void forget_stale(struct group *g)
+{
+        if (!g->stale)
+                return;
+        group_sample_forget(&g->sample);
+        g->sample.counted_at = g->sample.bounds_at = 0;
+        g->stale = false;
+}
+
+/* An estimate that did not come about leaves what is known as it is. */
+static void take_estimate(struct count_job *c, size_t i, int result)
+{
+        struct group *g = c->groups[i];
+        struct group_sample estimate = g->sample;
+
+        if (result >= 0)
+                count_group_result(c->count, (uint32_t)i, &estimate);
+        if (result >= 0 && estimate.quality == QUALITY_ESTIMATE && g->quarantined == 0)
+                g->sample = estimate;
+        else
+                g->then_known = false; /* that is of now, and the sample of before */
+        forget_stale(g);
+        changes_end(g);
+        surroundings_look_cgroups(c->engine, g);
+}
+
 static void take_count(struct count_job *c, size_t i, int result)
 {
         struct group *g = c->groups[i];
@@ -124,12 +152,7 @@ static void take_count(struct count_job *c, size_t i, int result)
                 group_sample_forget(s);
         else
                 count_take_result(c->count, (uint32_t)i, g->quarantined, s);
-        if (g->stale) {
-                /* what was counted are members and settings of before a reload */
-                group_sample_forget(s);
-                s->counted_at = s->bounds_at = 0;
-                g->stale = false;
-        }
+        forget_stale(g);
         changes_end(g);
         s->tried_at = c->engine->sys.ops->now(&c->engine->sys);
         /* the sum of RSS of the same moment, so that the two can be compared */
@@ -152,7 +175,10 @@ static void finish_count(struct count_job *c, int result)
         struct engine *e = c->engine;
 
         for (size_t i = 0; i < c->n_groups; i++) {
-                take_count(c, i, result);
+                if (c->estimates)
+                        take_estimate(c, i, result);
+                else
+                        take_count(c, i, result);
                 c->groups[i]->busy = false;
         }
         if (c->inside) {
@@ -221,21 +247,22 @@ static const struct job_ops count_job_ops = {
                 .done = count_job_done,
 };
 
-static int start_count(struct engine *e, struct group **groups, size_t n, unsigned flags, bool after_act)
+/* A job with a count that was made for these groups, which it takes over. 0 or -ENOMEM. */
+static int submit_count(struct engine *e, struct count *count, struct group **groups, size_t n, unsigned flags,
+                        bool after_act, bool estimates)
 {
         struct count_job *c = calloc(1, sizeof(*c) + n * sizeof(c->groups[0]));
 
-        if (!c)
-                return -ENOMEM;
-        c->count = engine_make_count(e, groups, n, flags, e->sys.ops->now(&e->sys));
-        if (!c->count) {
-                free(c);
+        if (!c) {
+                count_free(count);
                 return -ENOMEM;
         }
+        c->count = count;
         c->job.ops = &count_job_ops;
         c->job.threads = worker_useful_threads();
         c->engine = e;
         c->after_act = after_act;
+        c->estimates = estimates;
         c->inside = flags & COUNT_INSIDE;
         c->swap = e->host.swap_free >= MIB;
         c->n_groups = n;
@@ -246,6 +273,25 @@ static int start_count(struct engine *e, struct group **groups, size_t n, unsign
         }
         engine_submit(e, &c->job);
         return 0;
+}
+
+static int start_count(struct engine *e, struct group **groups, size_t n, unsigned flags, bool after_act)
+{
+        struct count *count = engine_make_count(e, groups, n, flags, e->sys.ops->now(&e->sys));
+
+        return count ? submit_count(e, count, groups, n, flags, after_act, false) : -ENOMEM;
+}
+
+int engine_estimate(struct engine *e, struct group *g)
+{
+        _cleanup_(count_freep) struct count *count = engine_make_count(e, &g, 1, 0, e->sys.ops->now(&e->sys));
+        uint64_t rss = g->sample.rss_sum;
+        int r;
+
+        if (!count)
+                return -ENOMEM;
+        r = count_set_sample(count, count_sample_rate(rss == SIZE_UNKNOWN ? 0 : rss / e->features.page_size));
+        return r < 0 ? r : submit_count(e, TAKE_PTR(count), &g, 1, 0, false, true);
 }
 
 static size_t root_of(size_t *parent, size_t i)

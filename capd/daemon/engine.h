@@ -242,6 +242,8 @@ void hooks_done(struct engine *e);
 int engine_count(struct engine *e, struct group **groups, size_t n);
 /* One group alone: after_act completes the record of its last act; flags are enum count_flags. */
 int engine_count_one(struct engine *e, struct group *g, unsigned flags, bool after_act);
+/* An estimate of one group. */
+int engine_estimate(struct engine *e, struct group *g);
 /* A count of these groups; `now` decides who is in quarantine and left out. NULL: out of memory. */
 struct count *engine_make_count(struct engine *e, struct group **groups, size_t n, unsigned flags, usec_t now);
 /* A group's result with so many members left out. */

@@ -167,6 +167,9 @@ void engine_judge(struct engine *e, struct group **groups, size_t n)
                 } else if (verdict.private_count) {
                         if (engine_count_one(e, g, COUNT_PRIVATE | COUNT_INSIDE, false) < 0)
                                 log_error("Group %s: out of memory, not counted", g->name);
+                } else if (verdict.estimate) {
+                        if (engine_estimate(e, g) < 0)
+                                log_error("Group %s: not estimated: out of memory or of random numbers", g->name);
                 } else if (verdict.count && wanted)
                         wanted[n_wanted++] = g;
                 else

@@ -39,6 +39,7 @@ uint64_t decide_low_watermark(const struct policy_section *s, uint64_t cap);
 /* CPU time for exact counts of groups that are under their caps: all groups draw on one budget. All zero at the beginning. */
 struct decide_budget {
         double usec;        /* may go below zero by one count: no group is too large to be counted ever */
+        double spare;       /* set aside for cheap ones while it is below zero */
         usec_t refilled_at; /* 0: full */
 };
 
@@ -47,6 +48,11 @@ struct decide_memory {
         enum group_state state;
         usec_t state_since;
         char reason[384];
+
+        /* what it took to look at its pages */
+        usec_t exact_at, estimated_at; /* start of the last such count, 0 none since the group's beginning */
+        usec_t exact_cost, estimate_cost;
+        usec_t estimate_asked; /* the look at which one was asked for */
 
         /* growth */
         usec_t grown_at;
@@ -114,6 +120,7 @@ struct decide_facts {
 
 struct decide_verdict {
         bool count;         /* count exactly, now */
+        bool estimate;      /* instead: read a sample of its pages */
         bool private_count; /* and by whom else its pages are mapped, and which are its own alone */
         bool act;           /* page out, by `strategy` */
         struct strategy_choice choice;

@@ -228,6 +228,9 @@ static void counts_of_groups_under_their_caps_keep_to_the_budget(void **state)
         for (int i = 0; i < 720; i++) {
                 set_bounds(&w, 0, 400 * MIB);
                 judge(&w);
+                if (w.verdict.estimate)
+                        judge(&w); /* it did not come about */
+                assert_false(w.verdict.estimate);
                 if (w.verdict.count) {
                         set_count(&w, 100 * MIB);
                         w.sample.count_cost = 400 * USEC_PER_MSEC;
@@ -239,6 +242,177 @@ static void counts_of_groups_under_their_caps_keep_to_the_budget(void **state)
         }
         assert_true(spent > 30 * USEC_PER_SEC);
         assert_true(spent < (w.now - start) / 50 + 2 * USEC_PER_SEC);
+}
+
+/* An estimate of this look. */
+static void set_estimate(struct world *w, uint64_t resident, uint64_t error)
+{
+        set_count(w, resident);
+        w->sample.quality = QUALITY_ESTIMATE;
+        w->sample.error_bytes = error;
+        w->sample.count_cost = 20 * USEC_PER_MSEC;
+}
+
+/* A group that straddles its cap and whose exact count, of a minute ago at most, took 0.4 s; at its next look. */
+static void init_large(struct world *w, usec_t age)
+{
+        world_init(w);
+        set_bounds(w, 0, 400 * MIB);
+        set_count(w, 100 * MIB);
+        w->sample.count_cost = 400 * USEC_PER_MSEC;
+        judge(w);
+        assert_state(w, STATE_OK);
+        w->now += age;
+        set_bounds(w, 0, 400 * MIB);
+        judge(w);
+}
+
+static void large_groups_are_estimated_between_counts(void **state)
+{
+        struct world w;
+
+        init_large(&w, 5 * USEC_PER_SEC);
+        assert_true(w.verdict.estimate);
+        assert_false(w.verdict.count);
+        /* wholly under the cap: that decides */
+        set_estimate(&w, 180 * MIB, 20 * MIB);
+        judge(&w);
+        assert_state(&w, STATE_OK);
+        assert_false(w.verdict.count || w.verdict.estimate);
+        for (int i = 0; i < 10; i++) {
+                w.now += 5 * USEC_PER_SEC;
+                set_bounds(&w, 0, 400 * MIB);
+                judge(&w);
+                assert_true(w.verdict.estimate);
+                set_estimate(&w, 180 * MIB, 20 * MIB);
+                judge(&w);
+                assert_false(w.verdict.count || w.verdict.estimate);
+        }
+        /* but ExactInterval= means exact ones */
+        w.now += 5 * USEC_PER_SEC + 2;
+        set_bounds(&w, 0, 400 * MIB);
+        judge(&w);
+        assert_true(w.verdict.count);
+        assert_false(w.verdict.estimate);
+}
+
+static void an_estimate_that_touches_the_cap_is_followed_by_a_count(void **state)
+{
+        struct world w;
+
+        init_large(&w, 40 * USEC_PER_SEC);
+        assert_true(w.verdict.estimate);
+        set_estimate(&w, 180 * MIB, 21 * MIB);
+        judge(&w);
+        assert_true(w.verdict.count);
+        assert_state(&w, STATE_OK); /* nothing else is known yet */
+        set_count(&w, 195 * MIB);
+        w.sample.count_cost = 400 * USEC_PER_MSEC;
+        judge(&w);
+        assert_state(&w, STATE_OK);
+        assert_false(w.verdict.count || w.verdict.estimate);
+
+        /* as soon as its share of the budget allows */
+        init_large(&w, 5 * USEC_PER_SEC);
+        w.memory.state = STATE_UNKNOWN;
+        set_estimate(&w, 210 * MIB, 11 * MIB);
+        judge(&w);
+        assert_false(w.verdict.count || w.verdict.estimate);
+        assert_state(&w, STATE_UNKNOWN);
+        assert_non_null(strstr(w.memory.reason, "estimated"));
+}
+
+static void an_estimate_over_the_cap_is_counted_before_an_act(void **state)
+{
+        struct world w;
+
+        init_large(&w, 5 * USEC_PER_SEC);
+        set_estimate(&w, 250 * MIB, 20 * MIB);
+        judge(&w);
+        assert_true(w.verdict.count);
+        assert_false(w.verdict.act);
+
+        init_large(&w, 5 * USEC_PER_SEC);
+        w.settings.action = ACTION_OBSERVE;
+        set_estimate(&w, 250 * MIB, 20 * MIB);
+        judge(&w);
+        assert_state(&w, STATE_OBSERVED);
+        assert_false(w.verdict.act);
+}
+
+static void small_groups_and_dear_estimates_are_counted(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 100 * MIB);
+        w.sample.count_cost = 10 * USEC_PER_MSEC;
+        judge(&w);
+        w.now += 5 * USEC_PER_SEC;
+        set_bounds(&w, 0, 400 * MIB);
+        judge(&w);
+        assert_true(w.verdict.count);
+        assert_false(w.verdict.estimate);
+
+        init_large(&w, 5 * USEC_PER_SEC);
+        set_estimate(&w, 195 * MIB, 20 * MIB);
+        w.sample.count_cost = 101 * USEC_PER_MSEC;
+        judge(&w);
+        w.now += 20 * USEC_PER_SEC;
+        set_bounds(&w, 0, 400 * MIB);
+        judge(&w);
+        assert_true(w.verdict.count);
+        assert_false(w.verdict.estimate);
+}
+
+/* A count of 10 s takes the budget of 500 s. Meanwhile there are estimates, and other groups are counted, all within it. */
+static void a_huge_count_leaves_something_to_others(void **state)
+{
+        struct world huge, small;
+        usec_t spent = 0, start;
+        unsigned estimates = 0, counts = 0, small_counts = 0;
+
+        world_init(&huge);
+        world_init(&small);
+        start = huge.now;
+        for (int i = 0; i < 720; i++) {
+                set_bounds(&huge, 0, 400 * GIB);
+                judge(&huge);
+                if (huge.verdict.estimate) {
+                        set_estimate(&huge, 100 * MIB, 200 * MIB);
+                        huge.sample.count_cost = 200 * USEC_PER_MSEC;
+                        spent += huge.sample.count_cost;
+                        estimates++;
+                        judge(&huge);
+                }
+                assert_true(i > 0 || estimates == 1); /* it comes first */
+                if (huge.verdict.count) {
+                        set_count(&huge, 100 * MIB);
+                        huge.sample.count_cost = 10 * USEC_PER_SEC;
+                        spent += huge.sample.count_cost;
+                        counts++;
+                        judge(&huge);
+                }
+                small.budget = huge.budget;
+                set_bounds(&small, 0, 400 * MIB);
+                judge(&small);
+                if (small.verdict.count) {
+                        set_count(&small, 100 * MIB);
+                        small.sample.count_cost = 20 * USEC_PER_MSEC;
+                        spent += small.sample.count_cost;
+                        small_counts++;
+                        judge(&small);
+                }
+                huge.budget = small.budget;
+                huge.now += 5 * USEC_PER_SEC;
+                small.now += 5 * USEC_PER_SEC;
+        }
+        assert_in_range(counts, 3, 8);
+        assert_in_range(estimates, 50, 360);
+        assert_in_range(small_counts, 100, 720);
+        /* what was saved at first, one count ahead, and the first one cost more than was expected */
+        assert_true(spent < (huge.now - start) / 50 + (1 + 10 + 6) * USEC_PER_SEC);
 }
 
 static void low_watermark_of_huge_caps_does_not_overflow(void **state)
@@ -362,6 +536,11 @@ int main(void)
                         cmocka_unit_test(growth_brings_the_next_look_forward),
                         cmocka_unit_test(every_group_is_counted_by_the_exact_interval),
                         cmocka_unit_test(counts_of_groups_under_their_caps_keep_to_the_budget),
+                        cmocka_unit_test(large_groups_are_estimated_between_counts),
+                        cmocka_unit_test(an_estimate_that_touches_the_cap_is_followed_by_a_count),
+                        cmocka_unit_test(an_estimate_over_the_cap_is_counted_before_an_act),
+                        cmocka_unit_test(small_groups_and_dear_estimates_are_counted),
+                        cmocka_unit_test(a_huge_count_leaves_something_to_others),
                         cmocka_unit_test(low_watermark_of_huge_caps_does_not_overflow),
                         cmocka_unit_test(what_is_shown_is_never_disproved_by_a_later_look),
                         cmocka_unit_test(group_threshold_overrides_the_daemons),
