@@ -34,6 +34,7 @@ const struct option_text option_texts[] = {
                 {"pidns", "NUMBER", "measure: by PID namespace", 0, VERB_MEASURE},
                 {"private", NULL, "measure: also count what only they map (slower)", 0, VERB_MEASURE},
                 {"pss", NULL, "measure: also sum up the kernel's PSS (slow)", 0, VERB_MEASURE},
+                {"estimate", NULL, "measure: read a sample of the pages only (fast)", 0, VERB_MEASURE},
                 {"file", "FILE", "config: read FILE instead of asking the daemon", 0, VERB_CONFIG},
                 {"since", "TIME", "history, plot: how far back, such as 6h", 0, VERB_HISTORY | VERB_PLOT},
                 {"csv", NULL, "history: print comma-separated values", 0, VERB_HISTORY},
@@ -114,7 +115,8 @@ static int take_option(struct arguments *a, const char *name, const char *value)
                      {"classic", &a->classic},
                      {"global", &a->global},
                      {"private", &a->want_private},
-                     {"pss", &a->want_pss}};
+                     {"pss", &a->want_pss},
+                     {"estimate", &a->want_estimate}};
         const struct {
                 const char *name, **value;
         } texts[] = {{"output", &a->output},
@@ -195,6 +197,8 @@ static int check(const struct arguments *a, const bool *seen)
                 return usage("%s needs more arguments", a->verb->name, NULL);
         if (a->n_words > a->verb->max_words)
                 return usage("'%s' is an argument too many", a->words[a->verb->max_words], NULL);
+        if (a->want_estimate && (a->want_private || a->want_pss))
+                return usage("%s and --private or --pss exclude each other", "--estimate", NULL);
         if (a->json && a->raw)
                 return usage("%s and --raw exclude each other", "--json", NULL);
         return 0;

@@ -49,7 +49,7 @@ struct arguments {
         usec_t watch;       /* 0: once */
         const char *file, *duration, *since;
         bool csv, classic;
-        bool want_private, want_pss;
+        bool want_private, want_pss, want_estimate;
         bool global;                  /* stat: the host too */
         char *selectors[_SELECT_MAX]; /* words joined by blanks, or NULL */
         char **words;                 /* what is not an option, behind the verb; belongs to argv */
@@ -175,6 +175,7 @@ enum column_flags {
         COLUMN_DAEMON = 1 << 5,  /* means nothing without the daemon */
         COLUMN_WIDE = 1 << 6,    /* default of status where the terminal has room */
         COLUMN_HISTORY = 1 << 7, /* of struct status_row, and asks for the history */
+        COLUMN_ESTIMATE = 1 << 8,
 };
 
 struct column {

@@ -25,6 +25,17 @@ static const char *ago(char buf[static SIZE_TEXT_MAX], usec_t now, usec_t at)
         return format_time(buf, t < USEC_PER_SEC ? t / USEC_PER_MSEC * USEC_PER_MSEC : t / USEC_PER_SEC * USEC_PER_SEC);
 }
 
+static void estimated(FILE *f, const struct group_sample *s, usec_t now)
+{
+        char t[SIZE_TEXT_MAX], error[SIZE_TEXT_MAX];
+
+        fprintf(f,
+                ", estimated %s ago from a sample of %" PRIu32 ".%02" PRIu32 " %%:\n"
+                "resident, ± %s (95 %%); what it is made up of is in proportion\n",
+                ago(t, now, now - MIN(now, group_sample_age(s, now))), s->sampled / 100, s->sampled % 100,
+                format_size(error, s->error_bytes));
+}
+
 static void heading(FILE *f, const struct wire_group *g, usec_t now)
 {
         const struct group_sample *s = &g->sample;
@@ -36,12 +47,13 @@ static void heading(FILE *f, const struct wire_group *g, usec_t now)
                 fprintf(f, " in %" PRIu32 " address spaces", s->address_spaces);
         if (s->quality == QUALITY_UNKNOWN)
                 fputs(", not counted\n", f);
+        else if (s->quality == QUALITY_ESTIMATE)
+                estimated(f, s, now);
         else
                 fprintf(f, ", %s %s ago\n",
-                        s->quality == QUALITY_EXACT      ? "every page counted"
-                        : s->unread > 0                  ? "what could be read counted"
-                        : s->quality == QUALITY_ESTIMATE ? "estimated"
-                                                         : "bounded by counters",
+                        s->quality == QUALITY_EXACT ? "every page counted"
+                        : s->unread > 0             ? "what could be read counted"
+                                                    : "bounded by counters",
                         ago(t, now, now - MIN(now, group_sample_age(s, now))));
         if (s->unread)
                 fprintf(f, "%" PRIu32 " of them could not be read: what follows is without them, and too low\n",

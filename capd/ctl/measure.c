@@ -207,6 +207,8 @@ static int run_count(struct measurement *m, unsigned flags)
         r = count_new(&m->sys, &m->features, flags, &count);
         if (r >= 0)
                 r = count_add_group(count);
+        if (r >= 0 && m->arguments->want_estimate)
+                r = count_set_sample(count, count_sample_rate(m->group.sample.rss_sum / m->features.page_size));
         for (size_t i = 0; r >= 0 && i < m->n_members; i++)
                 r = count_add_process(count, m->members[i]->facts.pid, m->members[i]->facts.start_time,
                                       m->members[i]->mm_id, &group, 1);
@@ -279,7 +281,8 @@ static int choose_columns(const struct arguments *a, struct selection *ret)
         size_t kept = 0;
         int r = columns_select(group_columns, a,
                                (a->json ? COLUMN_JSON : COLUMN_MEASURE) | (a->want_private ? COLUMN_PRIVATE : 0) |
-                                               (a->want_pss ? COLUMN_PSS : 0),
+                                               (a->want_pss ? COLUMN_PSS : 0) |
+                                               (a->want_estimate ? COLUMN_ESTIMATE : 0),
                                &s);
 
         if (r != 0)

@@ -63,6 +63,7 @@
         X(HugeTLB, SIZE, sample.hugetlb)                                                                               \
         X(Swap, SIZE, sample.swap)                                                                                     \
         X(ErrorBytes, SIZE, sample.error_bytes)                                                                        \
+        X(SampledBasisPoints, U32, sample.sampled)                                                                     \
         X(Private, SIZE, sample.private_bytes)                                                                         \
         X(Shared, SIZE, sample.shared_bytes)                                                                           \
         X(PSSSum, SIZE, sample.pss_sum)                                                                                \
