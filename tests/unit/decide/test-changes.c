@@ -89,15 +89,37 @@ static void it_is_asked_only_where_it_can_help(void **state)
 
         look_again(&w, 150 * MIB, 0);
         assert_true(decide_asks_what_moved(&w.daemon, &w.settings, &w.memory, &w.sample, w.now));
-        w.sample.count_cost = USEC_PER_SEC; /* its next turn is far */
+        w.memory.exact_cost = USEC_PER_SEC; /* its next turn is far, but that of an estimate is near */
+        w.memory.estimate_cost = 50 * USEC_PER_MSEC;
+        assert_true(decide_asks_what_moved(&w.daemon, &w.settings, &w.memory, &w.sample, w.now));
+        w.memory.estimate_cost = 200 * USEC_PER_MSEC;
         assert_false(decide_asks_what_moved(&w.daemon, &w.settings, &w.memory, &w.sample, w.now));
-        w.sample.count_cost = 0;
+        w.memory.exact_cost = w.memory.estimate_cost = 0;
         w.sample.upper = 200 * MIB;
         assert_false(decide_asks_what_moved(&w.daemon, &w.settings, &w.memory, &w.sample, w.now));
         w.sample.upper = SIZE_UNKNOWN;
         assert_true(decide_asks_what_moved(&w.daemon, &w.settings, &w.memory, &w.sample, w.now));
         w.sample.quality = QUALITY_BOUND_LOWER;
         assert_false(decide_asks_what_moved(&w.daemon, &w.settings, &w.memory, &w.sample, w.now));
+}
+
+/* An estimate speaks for later looks too, as far as its error lets it. */
+static void an_estimate_holds_while_little_moved(void **state)
+{
+        struct world w;
+
+        for (unsigned i = 0; i < 2; i++) {
+                look_again(&w, 150 * MIB, 0);
+                w.memory.exact_cost = USEC_PER_SEC;
+                w.sample.quality = QUALITY_ESTIMATE;
+                w.sample.error_bytes = 30 * MIB;
+                w.sample.count_cost = 50 * USEC_PER_MSEC;
+                w.facts.moved = 20 * MIB + i; /* 180 more or less are resident, the cap is 200 */
+                judge(&w);
+                assert_false(w.verdict.count);
+                assert_int_equal(w.verdict.estimate, i);
+                assert_state(&w, STATE_OK);
+        }
 }
 
 static void members(void **state)
@@ -296,6 +318,7 @@ int main(void)
                         cmocka_unit_test(what_is_being_enforced_is_counted_whatever_moved),
                         cmocka_unit_test(the_exact_interval_holds_whatever_moved),
                         cmocka_unit_test(it_is_asked_only_where_it_can_help),
+                        cmocka_unit_test(an_estimate_holds_while_little_moved),
                         cmocka_unit_test(members),
                         cmocka_unit_test(what_was_counted_and_what_moved_cover_the_truth),
         };
