@@ -185,6 +185,7 @@ void engine_done(struct engine *e)
         move_done(e);
         if (e->event)
                 front_process_stop(&e->front);
+        event_flush(e, USEC_INFINITY);
         store_done(e);
         e->publish_defer = sd_event_source_disable_unref(e->publish_defer);
         e->tick_timer = sd_event_source_disable_unref(e->tick_timer);

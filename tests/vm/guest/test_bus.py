@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""org.capd1 on the system bus of a stock system: dbus-daemon, polkit and systemd as the release has them."""
+import json
+import os
+import re
+import subprocess
+
+import busman
+from harness import read
+
+MANAGER = ("org.capd1", "/org/capd1", "org.capd1.Manager")
+RULES = "/etc/polkit-1/rules.d/50-capd-test.rules"
+CONFIG = "[Daemon]\nSampleInterval=1s\n[Group postgres]\nComm=nosuchprogram\nCap=8G\nAction=observe\n"
+
+
+def serve(t):
+    """capd.service with the groups of the manual's transcripts, on the bus."""
+    t.need(t.run("sh", "-c", "command -v busctl").returncode == 0, "no busctl")
+    _, unit = t.unit_workload("member", 20)
+    capd = t.service(f"{CONFIG}[Group web]\nUnit={unit.name}\nCap=2G\nAction=observe\n")
+    capd.wait_group("web", lambda g: g["processes"] == 1 and g["quality"] == "exact", "the group to be counted")
+    t.wait(lambda: named(t), "the name on the bus", 60)
+    return capd
+
+
+def named(t):
+    return t.run("busctl", "status", "org.capd1").returncode == 0
+
+
+def call(t, *arguments, user=None, **options):
+    who = {} if user is None else {"user": t.uid(user), "group": t.uid(user), "extra_groups": []}
+    return t.run("busctl", "call", *MANAGER, *arguments, **who, **options)
+
+
+class Monitor:
+    """busctl monitor, from now on."""
+
+    def __init__(self, t, *arguments):
+        self.path = os.path.join(t.tmp, f"monitor-{len(t.stack)}")
+        with open(self.path, "wb") as f:
+            child = subprocess.Popen(["busctl", "monitor", *arguments], stdin=subprocess.DEVNULL, stdout=f, stderr=f)
+
+        def end():
+            child.kill()
+            child.wait()
+        t.cleanup(end)
+        t.wait(lambda: "Monitoring" in self.text(), "busctl monitor", 60)
+
+    def text(self):
+        return read(self.path, "")
+
+
+def test_manual(t):
+    """Introspection and transcripts of org.capd1(5), on this release."""
+    capd = serve(t)
+    text = busman.page()
+    t.need(text, "no org.capd1(5) is installed")
+    seen = [t.run("busctl", "introspect", "--xml-interface", "org.capd1", path, check=0).stdout
+            for path in ("/org/capd1", "/org/capd1/group/web")]
+    t.equal(busman.differences(text, *seen), [], "differences")
+    wrong, commands = [], busman.transcripts(text)
+    t.check(len(commands) >= 9, f"transcripts found: {len(commands)}")
+    for prompt, command, shown in commands:
+        if " monitor " in command:
+            continue
+        done = t.run("su", "alice", "-s", "/bin/sh", "-c", command) if prompt == "$" else t.run("sh", "-c", command)
+        wrong += busman.compare_output(command, shown, (done.stdout + done.stderr).splitlines())
+    t.equal(wrong, [], "transcripts")
+    t.equal(capd.group("web")["cap"], 1 << 30, "the cap that the transcripts set")
+
+
+def test_monitor(t):
+    """The manual's transcript of a change of state, and PropertiesChanged with what has changed."""
+    serve(t)
+    _, command, shown = next(x for x in busman.transcripts(busman.page() or "") if " monitor " in x[1])
+    states = Monitor(t, "--match", re.search(r'--match "(.*)"', command)[1])
+    figures = Monitor(t, "--match", "member=PropertiesChanged,path=/org/capd1/group/web")
+    call(t, "Pause", "s", "web", check=0)
+
+    def steady(lines):
+        """Without what is of the moment."""
+        return [re.sub(r'Cookie=\d+|Timestamp="[^"]*"|:\d+\.\d+|Endian=.', "", line).strip() for line in lines if line.strip()]
+    t.wait(lambda: len(steady(states.text().splitlines())) >= len(shown), "StateChanged", 30)
+    t.equal(steady(states.text().splitlines()), steady(shown), "StateChanged")
+    t.wait(lambda: 'STRING "Paused"' in figures.text(), "PropertiesChanged", 30)
+    told = set(re.findall(r'DICT_ENTRY "sv" \{\s*STRING "(\w+)"', figures.text()))
+    t.equal([n for n in told if busman.moves_by_itself(n)], [], "announced, though they move by themselves")
+    t.check({"State", "Paused", "Reason"} <= told and "ConfiguredCap" not in told, f"announced: {sorted(told)}")
+
+
+def test_polkit(t):
+    """A user may what polkit's rules allow, and the journal says who it was."""
+    capd = serve(t)
+    refused = call(t, "Pause", "s", "web", user="alice")
+    t.equal(refused.returncode, 1, f"Pause() by alice ({refused.stdout})")
+    t.note(refused.stderr.strip())
+    t.check(re.search("nteractive auth|Access denied|must authenticate", refused.stderr), refused.stderr)
+    t.equal(capd.group("web")["state"], "ok", "state")
+    # those who may not have themselves asked are told another thing than those who may not at all
+    quiet = t.run("busctl", "--allow-interactive-authorization=no", "call", *MANAGER, "Pause", "s", "web", user=t.uid("alice"),
+                  group=t.uid("alice"), extra_groups=[])
+    t.equal(quiet.returncode, 1, "Pause() by alice, not to be asked")
+    t.cleanup(lambda: os.path.exists(RULES) and os.unlink(RULES))
+    with open(RULES, "w", encoding="ascii") as f:
+        f.write('polkit.addRule(function(action, subject) {\n'
+                '    if (action.id == "org.capd1.manage" && subject.user == "alice") return polkit.Result.YES;\n'
+                '    if (action.id == "org.capd1.manage" && subject.user == "bob") return polkit.Result.NO;\n});\n')
+    os.chmod(RULES, 0o644)
+    t.wait(lambda: call(t, "Pause", "s", "web", user="alice").returncode == 0, "the rule to be in force", 60)
+    t.equal(capd.group("web")["state"], "paused", "state after alice's Pause()")
+    t.check("Access denied" in call(t, "Resume", "s", "web", user="bob").stderr, "Resume() by bob")
+    t.equal(capd.group("web")["state"], "paused", "state after bob's Resume()")
+    t.equal(call(t, "Resume", "s", "web", user="alice", check=0).stdout, 's "resumed"\n', "Resume() by alice")
+    t.equal(call(t, "SetCap", "stt", "web", str(1 << 30), "0", user="alice").returncode, 0, "SetCap() by alice")
+    asked = {e.get("CAPD_UID") for e in capd.journal() if e["MESSAGE"].startswith("Group web: paused by")}
+    t.equal(asked, {str(t.uid("alice"))}, "who paused it, by the journal")
+    t.equal(call(t, "Reload", user="alice", check=0).stdout, 's "reloaded: 2 groups"\n', "Reload() by alice")
+    t.equal(capd.group("web")["cap"], 2 << 30, "cap after the reload")
+
+
+def test_without_polkit(t):
+    """Root only, said so; and root needs none."""
+    capd = serve(t)
+    t.run("systemctl", "mask", "--runtime", "--now", "polkit.service", check=0)
+    t.cleanup(t.run, "systemctl", "unmask", "--runtime", "polkit.service")
+    t.equal(call(t, "Pause", "s", "web", user="alice").returncode, 1, "Pause() by alice")
+    t.check("polkit cannot be asked" in capd.log(), f"the journal: {capd.log()}")
+    t.equal(capd.group("web")["state"], "ok", "state")
+    t.equal(call(t, "Pause", "s", "web", check=0).stdout, 's "paused"\n', "Pause() by root")
+
+
+def test_reading_is_open(t):
+    """GetManagedObjects() and Measure() by anybody; foreign interfaces and names by nobody."""
+    serve(t)
+    alice = {"user": t.uid("alice"), "group": t.uid("alice"), "extra_groups": []}
+    done = t.run("busctl", "--json=short", "call", "org.capd1", "/org/capd1", "org.freedesktop.DBus.ObjectManager",
+                 "GetManagedObjects", check=0, **alice)
+    objects = json.loads(done.stdout)["data"][0]
+    t.equal(sorted(objects), ["/org/capd1/group/postgres", "/org/capd1/group/web"], "objects")
+    t.equal(objects["/org/capd1/group/web"]["org.capd1.Group"]["Processes"]["data"], 1, "processes")
+    t.check(call(t, "Measure", "s", "web", user="alice").stdout.startswith("a{sv}"), "Measure() by alice")
+    # the policy of the bus lets through what capd serves
+    done = t.run("busctl", "call", "org.capd1", "/org/capd1", "org.example.Other", "Anything", **alice)
+    t.check("Access denied" in done.stderr or "not allowed" in done.stderr.lower() or "ejected" in done.stderr, done.stderr)
+
+
+def test_dbus_restarted(t):
+    """The same capd serves the next bus, and capctl all the while."""
+    capd = serve(t)
+    pid = capd.pid()
+    t.run("systemctl", "restart", "dbus.service", check=0)
+    t.check(capd.group("web"), "capctl right after")
+    t.wait(lambda: named(t), "the name on the new bus", 90)
+    t.equal(call(t, "Pause", "s", "web", check=0).stdout, 's "paused"\n', "Pause() on the new bus")
+    t.equal(capd.pid(), pid, "the engine")
+    t.equal(capd.property("NRestarts"), "0", "restarts")
+    # what else lives on the bus, for the tests that follow
+    t.wait(lambda: t.run("loginctl", "list-sessions").returncode == 0, "logind on the new bus", 60)
