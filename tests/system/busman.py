@@ -91,7 +91,8 @@ def transcripts(text):
 def shape(line):
     """A line of busctl without what is of the moment, and without what releases draw differently."""
     line = re.sub(r"[└├─│ ]+", " ", line).strip()
-    line = re.sub(r'^t \d+$', "t N", line)
+    line = re.sub(r"^t \d+$", "t N", line)
+    line = re.sub(r"\buser \d+", "user N", line)
     return line
 
 
