@@ -13,16 +13,40 @@ _Static_assert(HUGE_PAGES % 64 == 0 && SEEN_CHUNK_PAGES % HUGE_PAGES == 0, "bloc
 /* Samples looked for in a mapping before the chunk is read. One costs 0.5 µs, the chunk 6 µs if it is empty and 100 if not. */
 #define TRIES 4U
 
+static size_t remembered; /* chunks of all tables and sights of the process */
+static size_t limit = LIMIT_SEEN_CHUNKS;
+
+void seen_set_limit(size_t chunks)
+{
+        limit = chunks;
+}
+
+/* Before they are made, so that threads together do not go over the limit either. */
+static bool reserve(size_t chunks)
+{
+        if (__atomic_add_fetch(&remembered, chunks, __ATOMIC_RELAXED) <= limit)
+                return true;
+        __atomic_sub_fetch(&remembered, chunks, __ATOMIC_RELAXED);
+        return false;
+}
+
+static void release(size_t chunks)
+{
+        __atomic_sub_fetch(&remembered, chunks, __ATOMIC_RELAXED);
+}
+
 void seen_done(struct seen *s)
 {
         for (size_t i = 0; i < s->n_slots; i++)
                 free(s->slots[i]);
+        release(s->n);
         free(s->slots);
         *s = (struct seen){};
 }
 
 void sights_done(struct sights *s)
 {
+        release(s->allocated);
         free(s->items);
         *s = (struct sights){};
 }
@@ -68,11 +92,13 @@ static void insert(struct seen *s, const struct seen_chunk *chunk, uint64_t walk
 {
         struct seen_chunk *copy;
 
-        if (s->n == LIMIT_SEEN_CHUNKS || ((s->n + 1) * 2 > s->n_slots && !grow(s)))
+        if (((s->n + 1) * 2 > s->n_slots && !grow(s)) || !reserve(1))
                 return;
         copy = malloc(sizeof(*copy));
-        if (!copy)
+        if (!copy) {
+                release(1);
                 return;
+        }
         *copy = *chunk;
         copy->walk = walk;
         *find_slot(s->slots, s->n_slots, chunk) = copy;
@@ -299,6 +325,23 @@ static int is_cached(struct walk_context *x, const struct walk_chunk *chunk)
         return 0;
 }
 
+static bool more_sights(struct sights *s)
+{
+        size_t n = s->allocated ? s->allocated * 2 : 8;
+        struct seen_chunk *items;
+
+        if (!reserve(n - s->allocated))
+                return false;
+        items = reallocarray(s->items, n, sizeof(*items));
+        if (!items) {
+                release(n - s->allocated);
+                return false;
+        }
+        s->items = items;
+        s->allocated = n;
+        return true;
+}
+
 /* The sights of the chunk at hand; NULL: no memory, or enough of them. */
 static struct seen_chunk *sights_of(struct seen_view *v)
 {
@@ -306,17 +349,8 @@ static struct seen_chunk *sights_of(struct seen_view *v)
         struct seen_chunk *last = s->n > 0 ? &s->items[s->n - 1] : NULL;
 
         if (!last || last->mapping != v->known.mapping || !same_place(last, &v->known)) {
-                if (s->n == LIMIT_SEEN_CHUNKS)
+                if (s->n == s->allocated && !more_sights(s))
                         return NULL;
-                if (s->n == s->allocated) {
-                        size_t n = s->allocated ? s->allocated * 2 : 8;
-                        struct seen_chunk *items = reallocarray(s->items, n, sizeof(*items));
-
-                        if (!items)
-                                return NULL;
-                        s->items = items;
-                        s->allocated = n;
-                }
                 last = &s->items[s->n++];
                 *last = (struct seen_chunk){.device = v->known.device,
                                             .inode = v->known.inode,

@@ -75,6 +75,10 @@ struct seen_view {
         uint64_t passed; /* pages passed over: those that are not mapped as well */
 };
 
+/* Chunks that all tables and sights of the process may hold together, LIMIT_SEEN_CHUNKS unless a test says otherwise; what is beyond is read in
+ * each process. */
+void seen_set_limit(size_t chunks);
+
 void seen_done(struct seen *s);
 void sights_done(struct sights *s);
 

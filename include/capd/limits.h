@@ -79,8 +79,8 @@
 #define LIMIT_FRAMES_BYTES (256ULL * 1024 * 1024)
 /* Entries of one process that a thread remembers to know them again in others: 2 MiB of them, for 1 GiB of memory. */
 #define LIMIT_ECHO_PAGES (256U * 1024)
-/* Pieces of shared objects, 16 MiB each, of which is remembered what a group has seen of them: 1 TiB for 40 MiB of memory, which is
- * what the frames of as much take. More is read in each process that maps it. */
+/* Pieces of shared objects, 16 MiB each, of which is remembered what groups have seen of them, by all counts together: 1 TiB for 40
+ * MiB of memory, which is what the frames of as much take. More is read in each process that maps it. */
 #define LIMIT_SEEN_CHUNKS 65536U
 /* Pages that an estimate keeps of one process: 32 MiB of memory. The share of the pages that is read is chosen so that it is a quarter
  * of this for all of a group, some 50 ms of CPU. */

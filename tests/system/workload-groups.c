@@ -8,7 +8,7 @@
  * member    one process with private memory of its own and, if wanted, a mapping of a given file.
  * reader    maps a file on disk that it only reads, so that its pages are clean.
  * writer    works on its memory without end: a hot part is rewritten, a few other pages a second are looked at.
- * sleepers  many processes that do nothing.
+ * sleepers  many processes that do nothing, under as many names as wanted.
  * flip-exec executes itself for ever, holding private memory in one life and shared memory in the next.
  * flip-pid  the same with a new process under the same number each time.
  * churn     keeps starting children that soon end or execute something else.
@@ -32,7 +32,7 @@
 
 #define MAX_FAMILY   512
 #define FLIP_LENGTH  (32 * MIB)
-#define MAX_SLEEPERS 4000
+#define MAX_SLEEPERS 16000
 
 static size_t number(int argc, char **argv, int i, size_t fallback)
 {
@@ -283,11 +283,12 @@ static void run_writer(int argc, char **argv)
 
 /* -- many idle ones -- */
 
-/* sleepers N */
+/* sleepers N [NAMES]: child i calls itself "s" and i modulo NAMES. */
 static void run_sleepers(int argc, char **argv)
 {
         static pid_t pids[MAX_SLEEPERS + 1];
-        size_t n = number(argc, argv, 0, 100);
+        size_t n = number(argc, argv, 0, 100), names = number(argc, argv, 1, 0);
+        char name[16];
 
         if (n > MAX_SLEEPERS)
                 fail("too many sleepers");
@@ -298,6 +299,9 @@ static void run_sleepers(int argc, char **argv)
                         fail("fork");
                 if (pids[i] == 0) {
                         die_with_parent();
+                        snprintf(name, sizeof(name), "s%zu", names ? (i - 1) % names : 0);
+                        if (names)
+                                prctl(PR_SET_NAME, name);
                         for (;;)
                                 (void)pause();
                 }
