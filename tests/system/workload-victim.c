@@ -5,9 +5,10 @@
  * victim anon MIB           private memory in 4 KiB pages
  * victim file MIB PATH      the same of a file, mapped shared and clean
  *
- * Beside that memory a thread maps a little, faults it in and unmaps it, over and over, and writes down how long each round took. "mark"
- * begins anew, "write" has all of the memory written to (anon only), "stat" tells how many rounds there were, and the median, the 99.9th percentile and the worst of them in microseconds. The thread
- * runs before all others where it may, so that what it waits for is the lock and not a processor.
+ * Beside that memory a thread maps a little, faults it in and unmaps it, over and over, and writes down how long each round took.
+ * "mark" begins anew; "write" has all of the memory written to (anon only); "stat" tells how many rounds there were, and the median,
+ * the 99.9th percentile and the worst of them in microseconds. The thread runs before all others where it may, so that what it waits
+ * for is the lock and not a processor.
  */
 #include <fcntl.h>
 #include <pthread.h>
