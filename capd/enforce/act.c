@@ -41,7 +41,6 @@ struct run {
         struct features features; /* the walks point to it */
         struct guard *guard;
         bool forbidden_files;
-        uint64_t huge_size; /* what one entry of the second level of page tables maps */
         struct walk_context *context;
         struct walk *walk; /* of the target being worked on */
         int pidfd;
@@ -103,7 +102,6 @@ static struct run *run_new(const struct pageout *p, struct guard *guard)
         run->max_stall = p->step.max_stall;
         run->guard = guard;
         run->pidfd = -1;
-        run->huge_size = p->features.page_size / sizeof(uint64_t) * p->features.page_size;
         run->forbidden_files = files_are_forbidden(p->sys);
         return run;
 }
@@ -164,29 +162,54 @@ static bool act_is_over(struct pageout *p)
 }
 
 /*
+ * How much of a range, from an offset on, goes into one call of `bytes`. The kernel splits a transparent huge page of which a part is
+ * paged out (madvise_cold_or_pageout_pte_range() in mm/madvise.c), which takes longer than to page out all of it; so it goes by itself
+ * and whole if `whole`, and what is before it ends there.
+ */
+static uint64_t run_piece(const struct run *run, const struct place *at, uint64_t bytes, bool whole, bool *ret_alone)
+{
+        const struct candidates *c = &run->candidates;
+        const struct iovec *range = &c->ranges[at->range];
+        uint64_t start = (uintptr_t)range->iov_base + at->offset, left = range->iov_len - at->offset, huge, border;
+
+        *ret_alone = candidates_is_huge(c, at->range, at->offset, &huge) && whole && bytes < huge;
+        if (*ret_alone)
+                return huge;
+        if (left <= bytes && left < huge)
+                return left;
+        border = huge - start % huge;
+        if (bytes >= huge)
+                return left <= bytes ? left : bytes - (start + bytes) % huge;
+        if (bytes > border && left > border && candidates_is_huge(c, at->range, at->offset + border, &huge))
+                return border;
+        return MIN(left, bytes);
+}
+
+/*
  * One call's worth of the candidates from *next on, which it moves: whole ranges, or a part of one. The lock is held until all of
  * them are done: since Linux 6.15 it is taken once for all vectors, vector_madvise() in mm/madvise.c.
  */
-static size_t run_slice(const struct run *run, uint64_t bytes, struct place *next, struct iovec *ret)
+static size_t run_slice(struct run *run, const struct step *step, struct place *next)
 {
         const struct candidates *c = &run->candidates;
+        uint64_t bytes = step->bytes;
         size_t n = 0;
 
         while (next->range < c->n_ranges && bytes > 0) {
                 const struct iovec *range = &c->ranges[next->range];
-                uint64_t start = (uintptr_t)range->iov_base + next->offset, left = range->iov_len - next->offset;
-                uint64_t size = MIN(left, bytes);
+                bool alone, part;
+                uint64_t size = run_piece(run, next, bytes, step_whole(step), &alone);
 
-                if (size < left && n > 0)
+                part = next->offset + size < range->iov_len;
+                if (n > 0 && (alone || part))
                         break;
-                /* A huge page of which a part is paged out is split by the kernel: madvise_cold_or_pageout_pte_range() */
-                if (size < left && size >= run->huge_size)
-                        size -= (start + size) % run->huge_size;
-                ret[n++] = (struct iovec){.iov_base = (char *)range->iov_base + next->offset, .iov_len = size};
-                bytes -= size;
+                run->vectors[n++] = (struct iovec){.iov_base = (char *)range->iov_base + next->offset, .iov_len = size};
+                bytes -= MIN(size, bytes);
                 next->offset += size;
-                if (size == left)
+                if (!part)
                         *next = (struct place){.range = next->range + 1};
+                if (alone || part)
+                        break;
         }
         return n;
 }
@@ -237,19 +260,39 @@ static int run_advise(struct run *run, const struct iovec *vectors, size_t n, us
         return 0;
 }
 
-/* The calls for one batch of candidates. Each that was too long makes those after it shorter. Errors as run_advise(). */
-static int act_advise(struct run *run, struct pageout *p)
+static uint64_t vectors_bytes(const struct iovec *vectors, size_t n)
+{
+        uint64_t bytes = 0;
+
+        for (size_t i = 0; i < n; i++)
+                bytes += vectors[i].iov_len;
+        return bytes;
+}
+
+/*
+ * The calls for one batch of candidates. Those that were too long make those after them shorter. *ret_usual: bytes that did not go as
+ * huge pages, which say nothing of small ones. Errors as run_advise().
+ */
+static int act_advise(struct run *run, struct pageout *p, uint64_t *ret_usual)
 {
         struct place next = {};
         size_t n;
 
-        while ((n = run_slice(run, p->step.bytes, &next, run->vectors)) > 0) {
+        *ret_usual = 0;
+        while ((n = run_slice(run, &p->step, &next)) > 0) {
+                uint64_t bytes = vectors_bytes(run->vectors, n);
                 usec_t longest = 0;
-                int r = run_advise(run, run->vectors, n, &longest);
+                int r;
 
+                r = run_advise(run, run->vectors, n, &longest);
                 if (r < 0)
                         return r;
+                if (bytes > p->step.bytes) {
+                        step_whole_took(&p->step, longest);
+                        continue;
+                }
                 step_took(&p->step, longest);
+                *ret_usual += bytes;
         }
         return 0;
 }
@@ -271,7 +314,7 @@ static int act_batch(struct run *run, struct pageout *p, size_t target, uint64_t
 {
         struct candidates *c = &run->candidates;
         struct target_state *s = &p->states[target];
-        uint64_t before = p->result.unmapped;
+        uint64_t before = p->result.unmapped, usual;
         int r;
 
         p->result.attempted += c->bytes;
@@ -279,7 +322,7 @@ static int act_batch(struct run *run, struct pageout *p, size_t target, uint64_t
                 p->result.processes++;
         s->acted_on = true;
 
-        r = act_advise(run, p);
+        r = act_advise(run, p, &usual);
         if (r < 0)
                 return r;
         r = candidates_check(run->walk, run->context, c, run->forbidden_files, p->left, &p->result);
@@ -292,7 +335,7 @@ static int act_batch(struct run *run, struct pageout *p, size_t target, uint64_t
                 trace_add(p->trace, &p->targets[target], (uintptr_t)c->ranges[i].iov_base, c->ranges[i].iov_len,
                           c->left[i]);
         act_check_swap(p, c->busy_anonymous);
-        step_learn(&p->step, c->bytes, *ret_moved);
+        step_learn(&p->step, usual, (uint64_t)((double)*ret_moved / (double)c->bytes * (double)usual));
         return 0;
 }
 

@@ -40,6 +40,16 @@ static double load_of(const struct step *s, usec_t took)
         return (double)took * 100 / (double)s->max_stall;
 }
 
+bool step_whole(const struct step *s)
+{
+        return s->bytes > STEP_FIRST_BYTES && s->whole_late < 2;
+}
+
+void step_whole_took(struct step *s, usec_t took)
+{
+        s->whole_late = load_of(s, took) > AIM_HIGH ? s->whole_late + 1 : 0;
+}
+
 static uint64_t fitting(const struct step *s, usec_t took)
 {
         double bytes = took > 0 ? (double)s->bytes * AIM / load_of(s, took) : (double)STEP_MAX_BYTES;
@@ -54,15 +64,20 @@ static void step_set(struct step *s, uint64_t bytes)
 
 void step_took(struct step *s, usec_t took)
 {
+        bool again = s->late;
+
         s->longest = MAX(s->longest, took);
-        if (load_of(s, took) <= AIM_HIGH)
+        s->late = load_of(s, took) > AIM_HIGH;
+        if (!s->late)
                 return;
         /*
-         * In proportion, at once: one long call is one too many. Also where little moved: the target's lock was held all the same, or
-         * somebody else holds it for long.
+         * Also where little moved: the target's lock was held all the same, or somebody else holds it for long. A single long call
+         * may be one in which the processor went to somebody else, which happens to short ones as well; the second in a row is
+         * the device's, and answered in proportion.
          */
-        s->limit = MAX(s->bytes / 2, s->min_bytes);
-        step_set(s, MIN(s->bytes, fitting(s, took)));
+        if (again)
+                s->limit = MAX(s->bytes / 2, s->min_bytes);
+        step_set(s, again ? MIN(s->bytes, fitting(s, took)) : s->bytes / 2);
 }
 
 void step_learn(struct step *s, uint64_t attempted, uint64_t moved)

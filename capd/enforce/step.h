@@ -8,6 +8,7 @@
 #ifndef CAPD_ENFORCE_STEP_H
 #define CAPD_ENFORCE_STEP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "capd/base/macros.h"
@@ -22,8 +23,10 @@ struct step {
         uint64_t bytes; /* of the next call */
         uint64_t min_bytes;
         usec_t max_stall;
-        usec_t longest; /* call since step_learn() */
-        uint64_t limit; /* half of what was too much the last time: growth is fast below and slow above */
+        usec_t longest;      /* call since step_learn() */
+        bool late;           /* the last call took too long */
+        unsigned whole_late; /* so many calls on huge pages in a row */
+        uint64_t limit;      /* half of what was too much the last time: growth is fast below and slow above */
 };
 
 /* `bytes`: what an earlier act came to, or 0. */
@@ -31,6 +34,13 @@ void step_init(struct step *s, uint64_t page_size, usec_t max_stall, uint64_t by
 
 /* Another process: what was learnt from the others may be too much for it. */
 void step_begin(struct step *s);
+
+/*
+ * Whether a transparent huge page may go in one call. To write it whole takes a tenth of what its pages take one by one where the swap
+ * device is a block device, and as long as they do where it compresses: so not if those are slow, nor if it was seen to take too long.
+ */
+bool step_whole(const struct step *s);
+void step_whole_took(struct step *s, usec_t took);
 
 /* After each call. */
 void step_took(struct step *s, usec_t took);

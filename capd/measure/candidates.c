@@ -146,6 +146,7 @@ static bool candidates_append(struct candidates *c, uint64_t address, uint64_t p
                         return false;
                 c->ranges[c->n_ranges] = (struct iovec){.iov_base = (void *)(uintptr_t)address, .iov_len = page_size()};
                 c->same_mapping[c->n_ranges] = same;
+                c->first[c->n_ranges] = c->n_pages;
                 c->left[c->n_ranges] = 0;
                 c->n_ranges++;
                 c->range_mapping = c->ahead_mapping;
@@ -235,6 +236,21 @@ int candidates_next(struct walk *w, uint64_t end, uint64_t max_bytes, bool anony
                 c->next = c->ahead_address + c->ahead_at * page_size();
         }
         return full || passed > 0;
+}
+
+bool candidates_is_huge(const struct candidates *c, size_t range, uint64_t offset, uint64_t *ret_size)
+{
+        uint64_t n = huge_size() / page_size(), start = (uintptr_t)c->ranges[range].iov_base + offset;
+        const uint64_t *pages = c->before + c->first[range] + offset / page_size();
+
+        *ret_size = huge_size();
+        if (start % huge_size() != 0 || c->ranges[range].iov_len - offset < huge_size() ||
+            (pages[0] & PAGE_NUMBER_MASK) == 0 || (pages[0] & PAGE_NUMBER_MASK) % n != 0)
+                return false;
+        for (uint64_t i = 1; i < n; i++)
+                if (pages[i] != pages[0] + i)
+                        return false;
+        return true;
 }
 
 /* Reads ranges[i] and those behind it that are near into after[k...]. Returns how many ranges that were, or a negative errno. */

@@ -35,6 +35,7 @@ struct candidates {
         /* private to candidates.c */
         uint64_t *before, *after; /* the pages of all ranges, at collection and at the check */
         size_t n_pages, pages_allocated;
+        size_t first[LIMIT_MADVISE_VECTORS];      /* page of each range in before[] and after[] */
         bool same_mapping[LIMIT_MADVISE_VECTORS]; /* as the range before it */
         uint64_t range_mapping;                   /* start of the mapping of the last range */
         uint64_t *ahead;                          /* pages read from the walk, the first ahead_at of them used */
@@ -56,6 +57,12 @@ int candidates_seek(struct walk *w, uint64_t address, struct candidates *c);
  * before `end`; negative errno as walk_next(), or -ENOMEM. Reuses the memory of *c.
  */
 int candidates_next(struct walk *w, uint64_t end, uint64_t max_bytes, bool anonymous, struct candidates *c);
+
+/*
+ * Whether what begins at `offset` in a range is a transparent huge page, as far as its frames tell: they follow one another from
+ * a number on that is a multiple of how many they are. Of the size of *ret_size, whatever the answer.
+ */
+bool candidates_is_huge(const struct candidates *c, size_t range, uint64_t offset, uint64_t *ret_size);
 
 /*
  * Reads the ranges again after the act. Adds to ret->unmapped, and what still is there to one of ret->left_*: mapped more than

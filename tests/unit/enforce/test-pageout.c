@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <errno.h>
 
+#include "capd/enforce/step.h"
 #include "world.h"
 
 static void test_kinds(void **state)
@@ -230,7 +231,7 @@ static void test_steps_fit_the_stall(void **state)
         for (size_t i = 0; i < w->n_calls; i++)
                 over += w->calls[i].bytes / PAGE * w->cost_page > q.max_stall;
         assert_int_equal(over, 1);
-        assert_in_range(w->calls[1].bytes / PAGE * w->cost_page, 100, 250);
+        assert_in_range(w->calls[2].bytes / PAGE * w->cost_page, 100, 250);
         assert_true(w->n_calls > 100);
 
         /* the next act begins with what this one learnt */
@@ -259,6 +260,67 @@ static void test_huge_pages_stay_whole(void **state)
         assert_true(large > 4);
         assert_int_equal(r.attempted, 8192 * PAGE);
         assert_int_equal(r.unmapped, 8192 * PAGE);
+        world_free(w);
+}
+
+/* Of 32 MiB the second half are huge pages, by their frames. */
+static struct world *half_huge(void)
+{
+        struct world *w = world_new();
+
+        world_process(w, 50, 500);
+        world_map(w, 50, BASE, 8192, ANON);
+        world_fill(w, 50, BASE, 4096, ANON);
+        w->next_frame = 16384;
+        world_fill(w, 50, BASE + 4096 * PAGE, 4096, ANON);
+        w->cost_page = 2;
+        w->cost_huge = 300;
+        return w;
+}
+
+/* A huge page goes by itself, and not in parts, where so many small ones would not take too long. */
+static void test_huge_pages_go_whole(void **state)
+{
+        struct world *w = half_huge();
+        struct pageout_request q = world_request(world_two, 1, 100000);
+        size_t whole = 0, small = 0;
+        struct act_result r;
+
+        q.max_stall = 2500;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 8192 * PAGE);
+        for (size_t i = 0; i < w->n_calls; i++) {
+                if (w->calls[i].address < BASE + 4096 * PAGE) {
+                        small++;
+                        assert_true(w->calls[i].address + w->calls[i].bytes <= BASE + 4096 * PAGE);
+                        assert_true(w->calls[i].bytes < 2 * MIB);
+                } else {
+                        whole++;
+                        assert_int_equal(w->calls[i].bytes, 2 * MIB);
+                }
+        }
+        assert_int_equal(whole, 8);
+        assert_true(small > 8);
+        world_free(w);
+
+        /* where small pages are slow huge ones are not tried at all */
+        w = half_huge();
+        w->cost_page = 20;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 8192 * PAGE);
+        for (size_t i = 0; i < w->n_calls; i++)
+                assert_true(w->calls[i].bytes <= STEP_FIRST_BYTES);
+        world_free(w);
+
+        /* it turns out to take too long: not tried a third time */
+        w = half_huge();
+        w->cost_huge = 5000;
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, 8192 * PAGE);
+        whole = 0;
+        for (size_t i = 0; i < w->n_calls; i++)
+                whole += w->calls[i].bytes == 2 * MIB;
+        assert_int_equal(whole, 2);
         world_free(w);
 }
 
@@ -526,6 +588,7 @@ int main(void)
                         cmocka_unit_test(test_goal),
                         cmocka_unit_test(test_steps_fit_the_stall),
                         cmocka_unit_test(test_huge_pages_stay_whole),
+                        cmocka_unit_test(test_huge_pages_go_whole),
                         cmocka_unit_test(test_scattered),
                         cmocka_unit_test(test_time_and_cursor),
                         cmocka_unit_test(test_every_page_once),

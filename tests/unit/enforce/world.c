@@ -153,8 +153,9 @@ static ssize_t fake_madvise(const struct sys *sys, int pidfd, const struct iovec
                         return done > 0 ? done : -EINVAL;
                 for (uint64_t a = start; a < end; a += PAGE) {
                         page_out(w, i, a);
-                        w->clock += w->cost_page;
+                        w->clock += w->cost_huge && end - start == 2 * MIB ? 0 : w->cost_page;
                 }
+                w->clock += end - start == 2 * MIB ? w->cost_huge : 0;
                 if (w->hole >= start && w->hole < end)
                         return done > 0 ? done : -ENOMEM;
                 done += (ssize_t)vec[v].iov_len;

@@ -65,6 +65,7 @@ struct world {
 
         /* what process_madvise() does */
         usec_t cost_call, cost_page;
+        usec_t cost_huge; /* of 2 MiB that go as one vector; 0: as much as of its pages */
         bool nothing_moves;
         uint64_t locked_start, locked_end; /* any process */
         uint64_t hole;
