@@ -170,6 +170,8 @@ static int call_failed(sd_bus_message *m, const sd_bus_error *error, int r)
         }
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_UNKNOWN_OBJECT))
                 return no_such_group(m);
+        if (sd_bus_error_has_name(error, BUS_ERROR_NO_SUCH_GROUP) && error->message)
+                return failed("%s; 'capctl status' lists them", error->message);
         if (r == -ETIMEDOUT || sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY))
                 return failed("capd does not answer; see its log: journalctl -u capd");
         if (r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE)

@@ -22,6 +22,7 @@
 #define J COLUMN_JSON
 #define M COLUMN_MEASURE
 #define N COLUMN_DAEMON
+#define S COLUMN_SENTENCE
 
 const struct column group_columns[] = {
                 {"GROUP", "name", "name of the group", COLUMN_TEXT, G(name), D | J | M},
@@ -55,8 +56,8 @@ const struct column group_columns[] = {
                 {"HUGETLB", "hugetlb", "hugetlb pages, no part of RESIDENT", COLUMN_SIZE, G(sample.hugetlb), J},
                 {"CGROUP", "cgroup_current", "memory.current of the cgroups that are the group's alone", COLUMN_SIZE,
                  G(cgroups.current), J},
-                {"DESCRIPTION", "description", "Description= of the group", COLUMN_TEXT, G(description), N},
-                {"REASON", "reason", "why the group is in its state", COLUMN_TEXT, G(reason), J | N},
+                {"DESCRIPTION", "description", "Description= of the group", COLUMN_TEXT, G(description), N | S},
+                {"REASON", "reason", "why the group is in its state", COLUMN_TEXT, G(reason), J | N | S},
                 {"ACTION", "action", "Action= of the group", COLUMN_TEXT, G(action), J | N},
                 {"WATERMARK", "low_watermark", "where enforcement stops", COLUMN_SIZE, G(low_watermark), N},
                 {"CONFIGURED", "configured_cap", "cap of the configuration", COLUMN_SIZE, G(configured_cap), N},
@@ -67,7 +68,8 @@ const struct column group_columns[] = {
                 {"MOVE-TARGET", "move_target", "unit or cgroup of Action=move", COLUMN_TEXT, G(move_target), J | N},
                 {"HIGH", "memory_high", "memory.high in force there", COLUMN_SIZE, G(memory_high), J | N},
                 {"CHARGED", "move_current", "memory.current there", COLUMN_SIZE, G(move_current), J | N},
-                {"MOVE-NOTE", "move_note", "what stands in the way of Action=move", COLUMN_TEXT, G(move_note), J | N},
+                {"MOVE-NOTE", "move_note", "what stands in the way of Action=move", COLUMN_TEXT, G(move_note),
+                 J | N | S},
                 {"SPACES", "address_spaces", "distinct address spaces", COLUMN_U32, G(sample.address_spaces), 0},
                 {"UNREAD", "unread", "processes that could not be read", COLUMN_U32, G(sample.unread), J},
                 {"EXCLUSIVE", "exclusive", "part of RESIDENT mapped once on the host", COLUMN_SIZE, G(sample.exclusive),

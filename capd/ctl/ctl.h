@@ -176,6 +176,7 @@ enum column_flags {
         COLUMN_WIDE = 1 << 6,    /* default of status where the terminal has room */
         COLUMN_HISTORY = 1 << 7, /* of struct status_row, and asks for the history */
         COLUMN_ESTIMATE = 1 << 8,
+        COLUMN_SENTENCE = 1 << 9, /* never cut */
 };
 
 struct column {

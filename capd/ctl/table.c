@@ -14,13 +14,14 @@
 
 #include "ctl.h"
 
-/* A command line may be as long as it likes: it is cut at the edge of a terminal, never of a pipe. */
-static int column_flags(enum column_kind kind)
+/* A name or a command line is cut at the edge of a terminal, never of a pipe; a sentence is for being read, and never cut. */
+static int column_flags(const struct column *c)
 {
-        switch (kind) {
+        switch (c->kind) {
         case COLUMN_COMMAND:
                 return SCOLS_FL_TRUNC;
         case COLUMN_TEXT:
+                return c->flags & COLUMN_SENTENCE ? 0 : SCOLS_FL_TRUNC;
         case COLUMN_STATE:
         case COLUMN_QUALITY:
         case COLUMN_USER:
@@ -51,7 +52,7 @@ static int add_columns(struct libscols_table *table, const struct selection *s, 
         for (size_t i = 0; i < s->n; i++) {
                 const struct column *c = s->items[i];
                 struct libscols_column *column =
-                                scols_table_new_column(table, json ? c->key : c->header, 0, column_flags(c->kind));
+                                scols_table_new_column(table, json ? c->key : c->header, 0, column_flags(c));
 
                 if (!column)
                         return -1;

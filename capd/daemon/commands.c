@@ -34,7 +34,8 @@ static void command_reload(struct engine *e, const struct wire_command *c)
                 engine_reply(e, c->serial, r, problems, problems ? strlen(problems) : 0,
                              "the configuration was not accepted; the old one stays in force");
         else
-                engine_reply(e, c->serial, 0, NULL, 0, "reloaded: %zu groups", e->n_groups);
+                engine_reply(e, c->serial, 0, NULL, 0, "reloaded: %zu group%s", e->n_groups,
+                             e->n_groups == 1 ? "" : "s");
 }
 
 /* What a client asked for is in the snapshot that the front has before the answer, so that it can be seen at once. */
@@ -124,7 +125,7 @@ static void command_enforce(struct engine *e, const struct wire_command *c)
         else if (g->settings.dry_run)
                 refuse(e, g, c, -EINVAL, "capd runs with --dry-run and never acts");
         else if (g->settings.action == ACTION_OBSERVE)
-                refuse(e, g, c, -EINVAL, "it is only observed (Action=observe)");
+                refuse(e, g, c, -EINVAL, "it is only observed: Action=observe in its section says so");
         else if (!e->features.process_madvise)
                 refuse(e, g, c, -EPERM, "%s", e->features.why_process_madvise);
         else {
