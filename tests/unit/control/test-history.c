@@ -313,6 +313,58 @@ static void test_file(void **state)
         history_done(&h);
 }
 
+static uint64_t checksum_of(const char *data, size_t size)
+{
+        uint64_t sum = 0xcbf29ce484222325ULL, word;
+
+        for (size_t i = 0; i + 8 <= size; i += 8) {
+                memcpy(&word, data + i, 8);
+                sum = (sum ^ word) * 0x100000001b3ULL;
+        }
+        return sum;
+}
+
+/* With a checksum that is right, as who means harm would write it: refused, or in order. */
+static void test_hostile_file(void **state)
+{
+        struct history h = {0}, back = {.time = 1, .bytes = MIB};
+        unsigned refused = 0, taken = 0;
+        const char *why;
+        char *data;
+        void *whole;
+        size_t size;
+
+        fill_some(&h);
+        assert_int_equal(history_write(&h, REALTIME, &whole, &size), 0);
+        data = malloc(size);
+        srand(7);
+        for (int i = 0; i < 20000; i++) {
+                uint64_t sum;
+
+                memcpy(data, whole, size);
+                for (int flips = 1 + rand() % 3; flips > 0; flips--)
+                        data[40 + (size_t)rand() % (size - 40)] ^= (char)(1 << rand() % 8);
+                sum = checksum_of(data + 40, size - 40);
+                memcpy(data + 32, &sum, sizeof(sum));
+                if (history_read(&back, data, size, 200 * S, REALTIME, &why) < 0) {
+                        refused++;
+                        continue;
+                }
+                taken++;
+                for (size_t r = 0; r < back.n; r++)
+                        check_order(back.rings[r]);
+                make(5);
+                history_configure(&back, 24 * 3600 * USEC_PER_SEC, 64 * KIB);
+                add(&back, 5, 205 * S);
+                assert_true(memory_of(&back) <= 64 * KIB);
+                history_done(&back);
+        }
+        assert_true(refused > 100 && taken > 100);
+        free(data);
+        free(whole);
+        history_done(&h);
+}
+
 /* Nothing of the file is believed: no byte that was changed, no end that is missing, whatever the checksum says. */
 static void test_spoilt_file(void **state)
 {
@@ -356,7 +408,7 @@ int main(void)
                         cmocka_unit_test(test_gaps),        cmocka_unit_test(test_unknown),
                         cmocka_unit_test(test_ageing),      cmocka_unit_test(test_memory_of_many),
                         cmocka_unit_test(test_copy),        cmocka_unit_test(test_file),
-                        cmocka_unit_test(test_spoilt_file),
+                        cmocka_unit_test(test_spoilt_file), cmocka_unit_test(test_hostile_file),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
