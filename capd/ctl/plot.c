@@ -446,7 +446,7 @@ static void write_flow(const struct panel *p)
         legend_line(p, &x, FLOW_LEGEND_Y, "out", true, text);
         snprintf(text, sizeof(text), "came back %s", format_size(size, flow.total_in));
         legend_line(p, &x, FLOW_LEGEND_Y, "in", true, text);
-        full = MAX(flow.most, 1.0);
+        full = MIN(MAX(flow.most, 1.0), 0x1p62);
         tick = plot_size_step((uint64_t)full, 1);
         if (flow.most > 0) {
                 full = MAX(full, (double)tick);
