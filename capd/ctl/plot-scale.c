@@ -5,8 +5,8 @@
 
 uint64_t plot_size_step(uint64_t max, unsigned n)
 {
-        /* sizes are shown by powers of 1024 with one digit behind the point: 1.25G would be none that can be read off */
-        static const uint64_t factors[] = {1, 2, 4, 8, 16, 32, 64, 128, 512};
+        /* decimal as long as all ticks are below the next unit, which is 1024 of this one: 1500M would be shown as 1.5G */
+        static const uint64_t factors[] = {1, 2, 5, 10, 20, 50, 100, 200, 512};
 
         for (uint64_t unit = 1; unit < 1ULL << 60; unit *= KIB)
                 for (size_t i = 0; i < ARRAY_SIZE(factors); i++)

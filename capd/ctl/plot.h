@@ -16,7 +16,7 @@ void plot_svg(FILE *f, const struct plot_group *groups, size_t n, uint64_t from,
 
 /* -- plot-scale.c: round values -- */
 
-/* The distance of ticks, so that there are at most `n` from 0 to `max`: 1, 2, 5, 10, … 500 of a unit. */
+/* The distance of ticks, so that there are at most `n` from 0 to `max`: 1, 2, 5, 10, … 200 or 512 of a unit. */
 uint64_t plot_size_step(uint64_t max, unsigned n);
 /* The same for a time: whole seconds, minutes, hours or days. */
 uint64_t plot_time_step(uint64_t span, unsigned n);

@@ -17,7 +17,8 @@ static void test_sizes(void **state)
 {
         assert_int_equal(plot_size_step(300 * MIB, 5), 100 * MIB);
         assert_int_equal(plot_size_step(600 * MIB, 5), 200 * MIB);
-        assert_int_equal(plot_size_step(2600 * MIB, 5), 500 * MIB);
+        assert_int_equal(plot_size_step(1100 * MIB, 5), 200 * MIB); /* 1000M is shown as it is */
+        assert_int_equal(plot_size_step(2600 * MIB, 5), 512 * MIB);
         assert_int_equal(plot_size_step(6 * GIB, 5), 2 * GIB);
         assert_int_equal(plot_size_step(0, 5), 1);
         for (uint64_t max = 1; max < 1ULL << 62; max = max * 3 / 2 + 1) {
