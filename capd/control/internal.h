@@ -67,7 +67,7 @@ struct news {
         sd_event_source *source;
         struct group_news *groups; /* as many as there are in the snapshot */
         uint64_t manager;          /* changed figures, a bit for each */
-        bool warnings;             /* these have changed */
+        bool warnings, features;   /* these have changed */
         uint64_t tick;             /* of the snapshot */
         uint64_t manager_told;     /* tick */
         size_t next;               /* group */

@@ -35,14 +35,16 @@ static int get_responding(sd_bus *bus, const char *path, const char *interface, 
         return sd_bus_message_append(reply, "b", (int)(snapshot_age(f) <= patience));
 }
 
-static int get_warnings(sd_bus *bus, const char *path, const char *interface, const char *property,
-                        sd_bus_message *reply, void *data, sd_bus_error *error)
+/* Lines of a text as an array. */
+static int get_lines(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                     void *data, sd_bus_error *error)
 {
-        const struct front *f = data;
-        char copy[sizeof(f->snapshot.header.warnings)], *rest = copy, *line;
+        _cleanup_free_ char *copy = strdup(data);
+        char *rest = copy, *line;
         int r;
 
-        memcpy(copy, f->snapshot.header.warnings, sizeof(copy));
+        if (!copy)
+                return -ENOMEM;
         r = sd_bus_message_open_container(reply, 'a', "s");
         while (r >= 0 && (line = strsep(&rest, "\n")))
                 if (*line)
@@ -130,8 +132,11 @@ static int method_set_cap(sd_bus_message *m, void *userdata, sd_bus_error *error
 /* The text that changes return is one line for the user: what was done. */
 const sd_bus_vtable manager_vtable[] = {
                 SD_BUS_VTABLE_START(0),
-                BUS_MANAGER_FIGURES(FIGURE_PROPERTY)
-                                SD_BUS_PROPERTY("Warnings", "as", get_warnings, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+                BUS_MANAGER_FIGURES(FIGURE_PROPERTY) SD_BUS_PROPERTY("Warnings", "as", get_lines,
+                                                                     offsetof(struct front, snapshot.header.warnings),
+                                                                     SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+                SD_BUS_PROPERTY("Features", "as", get_lines, offsetof(struct front, snapshot.header.features),
+                                SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
                 SD_BUS_PROPERTY("SnapshotAgeUSec", "t", get_age, 0, 0),
                 SD_BUS_PROPERTY("EngineResponding", "b", get_responding, 0, 0),
                 SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", outcome), method_reload,

@@ -55,13 +55,15 @@ static size_t take_changes(const struct figure *figures, uint64_t *bits, const c
 static int tell_manager(struct front *f, sd_bus *bus)
 {
         struct news *news = &f->news;
-        const char *names[N_MANAGER_FIGURES + 2];
+        const char *names[N_MANAGER_FIGURES + 3];
         size_t n = take_changes(manager_figures, &news->manager, names);
 
         if (news->warnings)
                 names[n++] = "Warnings";
+        if (news->features)
+                names[n++] = "Features";
         names[n] = NULL;
-        news->warnings = false;
+        news->warnings = news->features = false;
         return n == 0 ? 0 : sd_bus_emit_properties_changed_strv(bus, BUS_PATH, BUS_MANAGER_INTERFACE, (char **)names);
 }
 
@@ -153,6 +155,7 @@ static int compare(struct front *f, sd_bus *bus, const struct snapshot *before, 
 
         note_changes(manager_figures, &before->header, &f->snapshot.header, &news->manager);
         news->warnings |= strcmp(before->header.warnings, f->snapshot.header.warnings) != 0;
+        news->features |= strcmp(before->header.features, f->snapshot.header.features) != 0;
         for (size_t i = 0; r >= 0 && i < before->header.n_groups; i++)
                 if (!snapshot_find(&f->snapshot, before->groups[i].name))
                         r = tell_gone(bus, before->groups[i].name);

@@ -127,7 +127,8 @@ static int check_header(struct wire_snapshot *h, uint64_t size, const char **ret
                 *ret_why = "too many groups";
         else if (size != sizeof(*h) + (uint64_t)h->n_groups * sizeof(struct wire_group))
                 *ret_why = "its length does not fit the number of groups";
-        else if (!CLEAN_TEXT(h->config_error) || !CLEAN_TEXT(h->warnings) || !CLEAN_TEXT(h->version_text))
+        else if (!CLEAN_TEXT(h->config_error) || !CLEAN_TEXT(h->warnings) || !CLEAN_TEXT(h->features) ||
+                 !CLEAN_TEXT(h->version_text))
                 *ret_why = "unterminated text";
         else
                 return 0;

@@ -169,3 +169,25 @@ void features_print(FILE *f, const struct features *x)
                       x->rss_error_pages == 0 ? "RSS needs no allowance"
                                               : "RSS of this kernel has an error, which is allowed for");
 }
+
+/* From what people are shown, so that there is one list: a name, and whether it is there. */
+void features_names(const struct features *x, char *buf, size_t size)
+{
+        char *text = NULL, *rest, *line;
+        size_t len = 0, used = 0;
+        FILE *f = open_memstream(&text, &len);
+
+        buf[0] = '\0';
+        if (!f)
+                return;
+        features_print(f, x);
+        if (fclose(f) == 0)
+                for (rest = text; (line = strsep(&rest, "\n"));) {
+                        char name[32], there[8];
+
+                        if (sscanf(line, "%31s %7s", name, there) == 2 && strcmp(there, "yes") == 0 &&
+                            used + strlen(name) + 2 <= size)
+                                used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? "\n" : "", name);
+                }
+        free(text);
+}

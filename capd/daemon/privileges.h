@@ -29,6 +29,8 @@ int privileges_drop_all(uid_t uid, gid_t gid);
 
 /* capd --features */
 void privileges_print(FILE *f);
+/* The names of what is there, one a line. */
+void features_names(const struct features *x, char *buf, size_t size);
 void features_print(FILE *f, const struct features *features);
 
 #endif

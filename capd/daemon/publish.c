@@ -11,6 +11,7 @@
 #include "capd/base/log.h"
 #include "capd/base/text.h"
 #include "engine.h"
+#include "privileges.h"
 
 static int seal(int fd)
 {
@@ -153,6 +154,7 @@ void engine_publish(struct engine *e)
         };
         text_copy(s->config_error, sizeof(s->config_error), e->config_error);
         describe_warnings(e, s->warnings, sizeof(s->warnings));
+        features_names(&e->features, s->features, sizeof(s->features));
         for (struct group *g = NULL; (g = groups_next(e, g));)
                 if (!g->doomed)
                         publish_group(e, g, &out[s->n_groups++]);

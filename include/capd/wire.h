@@ -135,6 +135,7 @@ struct wire_snapshot {
         bool store_history, store_metrics; /* the engine has a place for it */
         char config_error[2048];           /* of the last reload, "" if it went well */
         char warnings[1024];               /* what does not work on this host, one line each */
+        char features[768];                /* what capd can do here, names as "capd --features" has them, one a line */
         char version_text[32];
 };
 
