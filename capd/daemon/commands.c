@@ -30,6 +30,7 @@ static void command_reload(struct engine *e, const struct wire_command *c)
 
         event_request(e, NULL, c, MESSAGE_REQUEST, "Reload asked for");
         r = engine_reload(e, &problems);
+        engine_publish(e); /* before the answer, as in apply() */
         if (r < 0)
                 engine_reply(e, c->serial, r, problems, problems ? strlen(problems) : 0,
                              "the configuration was not accepted; the old one stays in force");

@@ -36,7 +36,7 @@ def test_states_and_acts(t):
     act_id = ids["Memory of group @CAPD_GROUP@ was paged out"]
     acts = t.wait(lambda: entries(capd, act_id), "an act in the journal", 30)
     act = acts[0]
-    t.equal((act["CAPD_GROUP"], act["CAPD_STRATEGY"], act["CAPD_CAP_BYTES"], act["PRIORITY"]), ("u", "madvise", str(30 * MIB), "6"), "fields")
+    t.equal((act["CAPD_GROUP"], act["CAPD_STRATEGY"], act["CAPD_CAP_BYTES"], act["PRIORITY"]), ("u", "process_madvise", str(30 * MIB), "6"), "fields")
     t.check(int(act["CAPD_UNMAPPED_BYTES"]) >= 10 * MIB <= int(act["CAPD_ATTEMPTED_BYTES"]), f"figures of the act: {act}")
     t.check("CAPD_FREED_BYTES" in act and "CAPD_DURATION_USEC" in act, f"figures of the act: {act}")
     enforcing = entries(capd, ids["Group @CAPD_GROUP@ is being brought under its cap"])
