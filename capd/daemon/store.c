@@ -84,6 +84,10 @@ static void take_result(struct engine *e, enum store_file which)
         else if (w->result >= 0 && s->last_error[which] < 0)
                 log_notice("%s is written again", w->path);
         s->last_error[which] = w->result;
+        /* the configuration may have changed while it was written: then it is nobody's */
+        if (which == STORE_METRICS && w->result >= 0 &&
+            (!e->policy->daemon.metrics_file || strcmp(e->policy->daemon.metrics_file, w->path) != 0))
+                (void)replace_remove(&e->sys, w->path);
         s->under_way[which] = writing_free(w);
 }
 
