@@ -180,6 +180,12 @@ static void test_hostile_names(void **state)
         text = printed(&s, &a, g + 6, 1);
         assert_string_equal(text, "plain\\x20\\xc3\\xbc\n");
         free(text);
+        /* escapes are not escaped once more, and an empty cell keeps its place */
+        a.output = "DESCRIPTION,GROUP,PROCS";
+        assert_int_equal(columns_select(group_columns, &a, 0, &s), 0);
+        text = printed(&s, &a, g, 1);
+        assert_string_equal(text, "- nl\\x0aESC\\x1b[31m 0\n");
+        free(text);
 }
 
 int main(void)
