@@ -17,7 +17,8 @@
 
 static const char *log_program = "capd";
 static int log_max_level = LOG_INFO;
-static bool log_journal;
+static bool log_journal; /* standard error is the journal */
+static bool log_native;  /* and its own socket is there: sd_journal_sendv() fails silently where it is not */
 
 /* sd-daemon(3): the journal, and nobody else, reads "<N>". The variable names it as device:inode, since it outlives a redirection. */
 static bool stderr_is_journal(void)
@@ -43,6 +44,7 @@ void log_init(const char *program)
 
         log_program = program;
         log_journal = stderr_is_journal();
+        log_native = log_journal && access("/run/systemd/journal/socket", W_OK) == 0;
         for (size_t i = 0; e && i < ARRAY_SIZE(levels); i++)
                 if (strcasecmp(e, levels[i].name) == 0)
                         log_max_level = levels[i].level;
@@ -119,7 +121,7 @@ static void log_va(int level, const char *message_id, const struct log_field *fi
         char message[MESSAGE_MAX];
 
         vsnprintf(message, sizeof(message), format, ap);
-        if (!log_journal || !to_journal(level, message_id, fields, message))
+        if (!log_native || !to_journal(level, message_id, fields, message))
                 to_stderr(level, message);
 }
 

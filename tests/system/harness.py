@@ -268,7 +268,9 @@ class Daemon(Client):
         self.log_file = open(self.log_path, "ab")
         argv = [CAPD, "-c", self.config, "--runtime-directory", self.runtime, *arguments]
         self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.log_file, stderr=self.log_file,
-                                      env={**os.environ, **(env or {})}, user=user)
+                                      # the host's bus, and the name that a service has there, are none of its business
+                                      env={"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.directory}/no-bus", **os.environ,
+                                           **(env or {})}, user=user)
         self.pid = self.child.pid
         test.cleanup(self.kill)
         test.daemons.append(self)
