@@ -40,6 +40,10 @@ def dpkg(t, *arguments):
     t.equal(done.returncode, 0, f"dpkg {arguments[0]} says {done.stdout[-1500:]} {done.stderr[-1500:]}, and its status")
 
 
+def in_catalog(t):
+    return bool(re.search(r"\bcapd\b", t.run("journalctl", "--no-pager", "--list-catalog", check=0).stdout))
+
+
 def version(t):
     done = t.run("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", "capd")
     return done.stdout if done.returncode == 0 else None
@@ -115,6 +119,9 @@ def test_install_upgrade_purge(t):
     t.run(f"{FOLDER}/package-tests/installed", timeout=240, check=0)
     t.check(re.search(r"^capd:", read("/etc/passwd"), re.M), "no user capd was made")
     t.equal([os.stat(f"/proc/{p}").st_uid for p in children(t.capd.pid())], [t.uid("capd")], "users of the front")
+    # The bus and the journal have been told by triggers of their own packages.
+    t.wait(lambda: t.run("busctl", "status", "org.capd1").returncode == 0, "org.capd1 on the bus", 60)
+    t.check(in_catalog(t), "nothing of capd in the catalog of messages")
 
     t.run("systemctl", "disable", "--now", "capd.service", check=0)
     example = "# The example of the next version.\n"
@@ -126,6 +133,7 @@ def test_install_upgrade_purge(t):
 
     dpkg(t, "--purge", "capd")
     t.equal(files_of_capd(), [], "left after a purge")
+    t.check(not in_catalog(t), "capd is still in the catalog of messages")
     t.check(re.search(r"^capd:", read("/etc/passwd"), re.M), "the user capd is gone, and its number free for somebody else")
 
 
