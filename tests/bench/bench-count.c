@@ -6,6 +6,7 @@
  *                                a loop that opens and reads smaps_rollup of each process, and the bare reading of pagemap of each
  *     bench-count one N PID…     N times the count with one thread, and nothing else
  *     bench-count old N PID…     the same as on Linux before 6.7: without PAGEMAP_SCAN
+ *     bench-count estimate N PID… the count with one thread, N estimates, and the count again
  *     bench-count statm N PID…   N times: open, read and close statm of each process
  *
  * Prints one line of JSON a repetition, times in microseconds of wall clock and of CPU.
@@ -28,8 +29,9 @@
 #define MAPS_BYTES  (1U << 20)
 #define MAX_THREADS 16U
 
-static uint64_t count_once(const struct sys *sys, const struct features *features, unsigned threads, const pid_t *pids,
-                           size_t n, double *ret_wall, double *ret_cpu)
+/* Exactly, or one chunk in `one_in`; 0: none is left out. */
+static struct group_sample sample_once(const struct sys *sys, const struct features *features, unsigned threads,
+                                       uint32_t one_in, const pid_t *pids, size_t n, double *ret_wall, double *ret_cpu)
 {
         _cleanup_(count_freep) struct count *c = NULL;
         struct group_sample sample = {0};
@@ -41,6 +43,11 @@ static uint64_t count_once(const struct sys *sys, const struct features *feature
         r = count_new(sys, features, 0, &c);
         if (r < 0)
                 die("count_new", -r);
+        if (one_in > 0) {
+                r = count_set_sample(c, one_in);
+                if (r < 0)
+                        die("count_set_sample", -r);
+        }
         r = count_add_group(c);
         if (r < 0)
                 die("count_add_group", -r);
@@ -56,9 +63,38 @@ static uint64_t count_once(const struct sys *sys, const struct features *feature
         count_group_result(c, group, &sample);
         *ret_wall = since(&watch.wall, CLOCK_MONOTONIC);
         *ret_cpu = since(&watch.cpu, CLOCK_PROCESS_CPUTIME_ID);
-        if (sample.quality != QUALITY_EXACT)
-                die("the count is not exact", EIO);
-        return sample.resident;
+        if (sample.quality != (one_in > 0 ? QUALITY_ESTIMATE : QUALITY_EXACT))
+                die("not all processes could be read", EIO);
+        return sample;
+}
+
+static uint64_t count_once(const struct sys *sys, const struct features *features, unsigned threads, const pid_t *pids,
+                           size_t n, double *ret_wall, double *ret_cpu)
+{
+        return sample_once(sys, features, threads, 0, pids, n, ret_wall, ret_cpu).resident;
+}
+
+/* The truth is that of the count before; whoever reads this compares it with the one after. */
+static void estimates(const struct sys *sys, const struct features *features, int repetitions, const pid_t *pids,
+                      size_t n)
+{
+        double wall, cpu, exact_wall, exact_cpu;
+        struct group_sample exact = sample_once(sys, features, 1, 0, pids, n, &exact_wall, &exact_cpu);
+        uint32_t one_in = count_sample_rate(exact.mapped / 4096);
+
+        for (int i = 0; i < repetitions; i++) {
+                struct group_sample s = sample_once(sys, features, 1, one_in, pids, n, &wall, &cpu);
+
+                printf("{\"estimate\":%.0f,\"estimate_cpu\":%.0f,\"resident\":%llu,\"error\":%llu,\"sampled\":%u}\n",
+                       wall, cpu, (unsigned long long)s.resident, (unsigned long long)s.error_bytes,
+                       (unsigned)s.sampled);
+        }
+        for (int i = 0; i < 2; i++) {
+                printf("{\"exact\":%.0f,\"exact_cpu\":%.0f,\"resident\":%llu,\"mapped\":%llu}\n", exact_wall, exact_cpu,
+                       (unsigned long long)exact.resident, (unsigned long long)exact.mapped);
+                if (i == 0)
+                        exact = sample_once(sys, features, 1, 0, pids, n, &exact_wall, &exact_cpu);
+        }
 }
 
 static uint64_t rollup_once(const pid_t *pids, size_t n, double *ret_wall, double *ret_cpu)
@@ -157,7 +193,7 @@ int main(int argc, char **argv)
         int r;
 
         if (argc < 4) {
-                fprintf(stderr, "usage: bench-count count|one|old|statm REPETITIONS PID…\n");
+                fprintf(stderr, "usage: bench-count count|one|old|estimate|statm REPETITIONS PID…\n");
                 return 2;
         }
         n = (size_t)argc - 3;
@@ -174,7 +210,9 @@ int main(int argc, char **argv)
                 die("features_probe", -r);
         if (strcmp(argv[1], "old") == 0)
                 features.pagemap_scan = false;
-        for (int i = 0; i < atoi(argv[2]); i++) {
+        if (strcmp(argv[1], "estimate") == 0)
+                estimates(&sys, &features, atoi(argv[2]), pids, n);
+        for (int i = 0; strcmp(argv[1], "estimate") != 0 && i < atoi(argv[2]); i++) {
                 if (strcmp(argv[1], "count") == 0) {
                         uint64_t resident = count_once(&sys, &features, worker_useful_threads(), pids, n, &wall, &cpu);
                         uint64_t pss = rollup_once(pids, n, &rollup_wall, &rollup_cpu);
