@@ -473,6 +473,80 @@ static void test_what_breaks_it(void **state)
         }
 }
 
+/* Every other 2 MiB are the huge zero page, which no process has in its RSS; chunks begin in the middle of it. */
+static void test_huge_zero_page(void **state)
+{
+        const uint64_t zero = 1024, blocks = 100;
+        struct group_sample exact, s;
+
+        setup(NULL);
+        next_frame = 4096;
+        fake_frame(&fake, zero, FLAG_ZERO, 0);
+        begin();
+        snprintf(maps, sizeof(maps), "%llx-%llx rw-p 00000000 00:00 0\n", (unsigned long long)HEAP,
+                 (unsigned long long)(HEAP + blocks * 512 * FAKE_PAGE));
+        for (uint64_t b = 0; b < blocks; b++) {
+                for (uint64_t i = 0; i < 512; i++)
+                        entries[i] = RAW_PRESENT | (b % 2 ? zero + i : new_frame() | RAW_EXCLUSIVE);
+                fake_pages(&fake, 100, HEAP + b * 512 * FAKE_PAGE, entries, 512);
+        }
+        anon_rss = blocks / 2 * 512;
+        end();
+        exact = estimate(0);
+        assert_int_equal(exact.resident, blocks / 2 * 512 * FAKE_PAGE);
+        for (unsigned i = 0; i < 20; i++) {
+                s = estimate(32);
+                assert_int_equal(s.quality, QUALITY_ESTIMATE);
+                assert_true(distance(s.resident, exact.resident) <= s.error_bytes);
+        }
+        teardown(NULL);
+}
+
+static ssize_t no_random(const struct sys *sys, void *buf, size_t size)
+{
+        return -ENOSYS;
+}
+
+static void test_refusals(void **state)
+{
+        struct count *c = NULL;
+
+        setup(NULL);
+        assert_int_equal(count_new(&fake.sys, &fake.features, COUNT_PRIVATE, &c), 0);
+        assert_int_equal(count_set_sample(c, 32), -EINVAL);
+        count_free(c);
+        assert_int_equal(count_new(&fake.sys, &fake.features, 0, &c), 0);
+        assert_int_equal(count_set_sample(c, 0), -EINVAL);
+        fake.ops.getrandom = no_random;
+        assert_int_equal(count_set_sample(c, 32), -ENOSYS);
+        count_free(c);
+        assert_int_equal(count_sample_rate(0), 32);
+        assert_int_equal(count_sample_rate(256 << 20), 256); /* a terabyte */
+        assert_int_equal(count_sample_rate(UINT64_MAX), 4096);
+        teardown(NULL);
+}
+
+/* What could not be read makes it a bound; who ended leaves no trace. */
+static void test_unread(void **state)
+{
+        struct group_sample s;
+
+        setup(NULL);
+        family(3, 100 * ONE_MIB, 0, 1);
+        fake_vanish(&fake, 101);
+        s = estimate(32);
+        assert_int_equal(s.quality, QUALITY_ESTIMATE);
+        assert_true(distance(s.resident, 100 * MIB) <= s.error_bytes);
+        assert_int_equal(s.mapped, 300 * MIB);
+        fake_write(&fake, "proc/102/maps", "nonsense\n");
+        s = estimate(32);
+        assert_int_equal(s.quality, QUALITY_BOUND_LOWER);
+        assert_int_equal(s.unread, 1);
+        assert_true(s.resident <= 100 * MIB);
+        assert_true(s.error_bytes == SIZE_UNKNOWN && s.anon == SIZE_UNKNOWN);
+        teardown(NULL);
+}
+
 static const struct shape shapes[] = {
                 {"private", one_private, 0.02},
                 {"family", family_shared, 0.1},
@@ -490,11 +564,17 @@ static const struct shape shapes[] = {
 
 int main(void)
 {
-        struct CMUnitTest tests[ARRAY_SIZE(shapes) + 1];
+        const struct CMUnitTest others[] = {
+                        cmocka_unit_test(test_what_breaks_it),
+                        cmocka_unit_test(test_huge_zero_page),
+                        cmocka_unit_test(test_refusals),
+                        cmocka_unit_test(test_unread),
+        };
+        struct CMUnitTest tests[ARRAY_SIZE(shapes) + ARRAY_SIZE(others)];
 
         for (size_t i = 0; i < ARRAY_SIZE(shapes); i++)
                 tests[i] = (struct CMUnitTest){
                                 .name = shapes[i].name, .test_func = test_shape, .initial_state = (void *)&shapes[i]};
-        tests[ARRAY_SIZE(shapes)] = (struct CMUnitTest)cmocka_unit_test(test_what_breaks_it);
+        memcpy(tests + ARRAY_SIZE(shapes), others, sizeof(others));
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
