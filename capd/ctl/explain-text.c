@@ -29,11 +29,9 @@ static void estimated(FILE *f, const struct group_sample *s, usec_t now)
 {
         char t[SIZE_TEXT_MAX], error[SIZE_TEXT_MAX];
 
-        fprintf(f,
-                ", estimated %s ago from a sample of %" PRIu32 ".%02" PRIu32 " %%:\n"
-                "resident, ± %s (95 %%); what it is made up of is in proportion\n",
-                ago(t, now, now - MIN(now, group_sample_age(s, now))), s->sampled / 100, s->sampled % 100,
-                format_size(error, s->error_bytes));
+        fprintf(f, ", estimated from a sample of %" PRIu32 ".%" PRIu32 " %%, ± %s (95 %%), %s ago\n", s->sampled / 100,
+                s->sampled % 100 / 10, format_size(error, s->error_bytes),
+                ago(t, now, now - MIN(now, group_sample_age(s, now))));
 }
 
 static void heading(FILE *f, const struct wire_group *g, usec_t now)

@@ -13,16 +13,17 @@
 /* A mapping of a file up to this is read whole. */
 #define WHOLE_BYTES MIB
 
-/* Fewer are read of a group so large that one chunk in RATE_FIRST would be more than this. */
+/* One chunk of so many is read; half as many of a group of more than 8 GiB, and again half for each eightfold size. */
 #define RATE_FIRST 32U
 #define RATE_LAST  4096U
-#define RATE_PAGES (LIMIT_SAMPLED_PAGES / 4)
+#define RATE_PAGES (2U * 1024 * 1024)
+#define RATE_STEP  8U
 
 uint32_t count_sample_rate(uint64_t pages)
 {
         uint32_t one_in = RATE_FIRST;
 
-        while (one_in < RATE_LAST && pages / one_in > RATE_PAGES)
+        for (; one_in < RATE_LAST && pages > RATE_PAGES; pages /= RATE_STEP)
                 one_in *= 2;
         return one_in;
 }

@@ -82,8 +82,7 @@
 /* Pieces of shared objects, 16 MiB each, of which is remembered what groups have seen of them, by all counts together: 1 TiB for 40
  * MiB of memory, which is what the frames of as much take. More is read in each process that maps it. */
 #define LIMIT_SEEN_CHUNKS 65536U
-/* Pages that an estimate keeps of one process: 32 MiB of memory. The share of the pages that is read is chosen so that it is a quarter
- * of this for all of a group, some 50 ms of CPU. */
+/* Pages that an estimate keeps of one process: 32 MiB of memory. Of a terabyte it reads a quarter of this, some 100 ms of CPU. */
 #define LIMIT_SAMPLED_PAGES (4U * 1024 * 1024)
 /* Chunks of pages in which an estimate of one group found any: 20 MiB of memory. An estimate that needs more fails. */
 #define LIMIT_SAMPLED_CHUNKS (256U * 1024)

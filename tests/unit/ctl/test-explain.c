@@ -182,13 +182,26 @@ static void test_not_counted(void **state)
         free(text);
 }
 
+static void test_estimated(void **state)
+{
+        struct wire_group g = family();
+        char *text;
+
+        g.sample.quality = QUALITY_ESTIMATE;
+        g.sample.error_bytes = 16 * MIB;
+        g.sample.sampled = 314;
+        text = explained(&g);
+        assert_non_null(strstr(text, ", estimated from a sample of 3.1 %, ± 16M (95 %), "));
+        assert_null(strstr(text, "every page counted"));
+        free(text);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                        cmocka_unit_test(test_family),
-                        cmocka_unit_test(test_copied_on_write),
-                        cmocka_unit_test(test_enforcement),
-                        cmocka_unit_test(test_not_counted),
+                        cmocka_unit_test(test_family),      cmocka_unit_test(test_copied_on_write),
+                        cmocka_unit_test(test_enforcement), cmocka_unit_test(test_not_counted),
+                        cmocka_unit_test(test_estimated),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
