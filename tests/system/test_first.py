@@ -125,6 +125,15 @@ def size(text):
     return int(text[:-1]) << {"M": 20, "G": 30}[text[-1]]
 
 
+def own_unit():
+    """The unit of the system in which the tests run, as in a guest; or None."""
+    for line in harness.read("/proc/self/cgroup").splitlines():
+        found = re.findall(r"[^/]+\.(?:service|scope)", line.split(":", 2)[2])
+        if found and "/user.slice" not in line:
+            return found[-1]
+    return None
+
+
 def test_suggest(t):
     """What it prints is a configuration, with a cap of at least a quarter above what is held, for a family and for a user."""
     odd = t.executable_copy("a family's # [name]")
@@ -135,19 +144,21 @@ def test_suggest(t):
     t.equal(check_text(t, done.stdout).returncode, 0, f"check of\n{done.stdout}")
     groups = proposed(done.stdout)
     t.check(all(g["Action"] == "observe" for g in groups.values()), f"nothing is enforced:\n{done.stdout}")
-    family = [g for g in groups.values() if re.fullmatch(re.escape(t.tmp) + r"/a.family.s....name.", g.get("Exe", ""))]
+    unit = own_unit()
+    family = [g for g in groups.values() if (g.get("Unit") == unit if unit else
+                                             re.fullmatch(re.escape(t.tmp) + r"/a.family.s....name.", g.get("Exe", "")))]
     t.equal(len(family), 1, f"groups of the family in\n{done.stdout}")
     # 128 MiB that eleven processes share, and some of their own: a quarter more, and far less than the sum of RSS
-    t.check(160 * MIB <= size(family[0]["Cap"]) < 400 * MIB, f"cap of the family: {family}")
+    t.check(160 * MIB <= size(family[0]["Cap"]) < 800 * MIB, f"cap of the family: {family}")
     users = [g for g in groups.values() if g.get("ForEach") == "user"]
     t.equal(len(users), 1, f"groups for users in\n{done.stdout}")
     t.check(size(users[0]["Cap"]) >= 200 * MIB, f"cap of a user: {users}")
     # capd sees what was seen here, and finds it under the caps
     d = t.daemon(done.stdout)
     name = next(n for n, g in groups.items() if g is family[0])
-    seen = d.wait_group(name, lambda g: g["processes"] == 11 and g["quality"] == "exact", "the family to be counted")
+    seen = d.wait_group(name, lambda g: g["processes"] >= 11 and g["quality"] == "exact", "the family to be counted")
     t.check(seen["resident"] * 1.2 < seen["cap"], f"under its cap, with room: {seen}")
-    t.check(d.group("login/1234") or [g for g in d.groups() if g.startswith("login/")], f"a group of the user: {d.groups().keys()}")
+    t.wait(lambda: any(g.startswith("login/") for g in d.groups()), "a group of the user")
 
 
 def test_suggest_ends_early(t):
