@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "capd/base/size.h"
+#include "capd/base/text.h"
 #include "plot.h"
 
 #define WIDTH  960.0
@@ -538,11 +540,17 @@ int verb_plot(const struct arguments *a)
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_(plot_done) struct plot_group *groups = calloc(a->n_words + 1, sizeof(*groups));
         uint64_t to = now_realtime(), from = to;
+        char name[LIMIT_GROUP_NAME_BYTES];
         usec_t since;
         int r;
 
         if (!groups)
                 return out_of_memory();
+        if (isatty(STDOUT_FILENO)) {
+                text_escape(name, sizeof(name), a->words[0], strlen(a->words[0]));
+                (void)failed("a picture is nothing for a terminal: capctl plot %s > plot.svg", name);
+                return EXIT_USAGE;
+        }
         r = since_of(a, 0, &since);
         if (r == 0)
                 r = client_open(a, &bus);
