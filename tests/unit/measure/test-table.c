@@ -287,6 +287,32 @@ static void test_listing_fails(void **state)
         assert_int_equal(refresh(t, 10002), 2);
 }
 
+static void test_faults(void **state)
+{
+        struct fake *f = *state;
+        _cleanup_(process_table_freep) struct process_table *t = new_table(f, 0, 0);
+        uint64_t faults = 7, rss = 7;
+        struct process *p;
+
+        assert_int_equal(refresh(t, 10000), 3);
+        p = process_table_find(t, 12);
+        fake_write(f, "proc/12/stat",
+                   "12 (a) b) S 2 0 0 0 -1 0 300 5000 20 6000 1 1 0 0 20 0 1 0 5 999 7 0 1 0 0 0 0\n");
+        assert_int_equal(process_read_faults(&f->sys, p, &faults, &rss), 0);
+        assert_int_equal(faults, 320); /* minor and major, without those of children */
+        assert_int_equal(rss, 7 * FAKE_PAGE);
+        faults = rss = 7;
+        fake_write(f, "proc/12/stat", "12 (a) S 2 0 0 0 -1 0 300 0 20 0 1 1 0 0 20 0 1 0 6 999 7 0 1 0 0 0 0\n");
+        assert_int_equal(process_read_faults(&f->sys, p, &faults, &rss), -ESRCH); /* somebody else's number */
+        fake_stat(f, 12, 5, "a", 'Z', 1);
+        assert_int_equal(process_read_faults(&f->sys, p, &faults, &rss), -ESRCH);
+        fake_write(f, "proc/12/stat", "nonsense");
+        assert_int_equal(process_read_faults(&f->sys, p, &faults, &rss), -EBADMSG);
+        fake_remove(f, "proc/12");
+        assert_int_equal(process_read_faults(&f->sys, p, &faults, &rss), -ESRCH);
+        assert_true(faults == 7 && rss == 7);
+}
+
 static void test_host(void **state)
 {
         struct fake *f = *state;
@@ -312,6 +338,7 @@ int main(void)
                         cmocka_unit_test_setup_teardown(test_cmdline, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_listing_fails, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_faults, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_host, setup, teardown),
         };
 
