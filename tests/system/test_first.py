@@ -98,6 +98,7 @@ def test_installed_example(t):
     t.need(os.path.exists(path), "no example of a configuration")
     with open(path, encoding="utf-8") as f:
         text = f.read()
+    t.need("#[Daemon]" in text, f"{path} is not the installed one any more")
     t.equal(check_text(t, text).stdout, "0 groups\n", "as installed")
     # a user that is on every host
     found = [e.replace("User=postgres", "User=nobody") for e in examples(text)]
