@@ -71,13 +71,12 @@ void step_took(struct step *s, usec_t took)
         if (!s->late)
                 return;
         /*
-         * Also where little moved: the target's lock was held all the same, or somebody else holds it for long. A single long call
-         * may be one in which the processor went to somebody else, which happens to short ones as well; the second in a row is
-         * the device's, and answered in proportion.
+         * In proportion, also where little moved: the target's lock was held all the same, or somebody else holds it for long. But a
+         * single long call may be one in which the processor went to somebody else, which happens to short ones as well.
          */
         if (again)
                 s->limit = MAX(s->bytes / 2, s->min_bytes);
-        step_set(s, again ? MIN(s->bytes, fitting(s, took)) : s->bytes / 2);
+        step_set(s, MIN(s->bytes, MAX(fitting(s, took), again ? 0 : s->bytes / 4)));
 }
 
 void step_learn(struct step *s, uint64_t attempted, uint64_t moved)

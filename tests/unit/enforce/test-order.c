@@ -201,10 +201,10 @@ static void test_step_learns_only_from_what_moved(void **state)
         step_learn(&s, PAGE, PAGE); /* the end of a process */
         assert_int_equal(s.bytes, STEP_FIRST_BYTES);
         step_took(&s, 8000); /* nothing moved, and yet the lock was held */
-        assert_int_equal(s.bytes, STEP_FIRST_BYTES / 2);
+        assert_int_equal(s.bytes, STEP_FIRST_BYTES / 4);
         step_took(&s, 8000);
         step_learn(&s, s.bytes, 0);
-        assert_true(s.bytes < STEP_FIRST_BYTES / 8);
+        assert_true(s.bytes < STEP_FIRST_BYTES / 16);
 }
 
 /* The longest call of a batch counts, and one that was too long makes those of the same batch shorter. */
@@ -224,18 +224,18 @@ static void test_step_of_a_batch(void **state)
         step_took(&s, 100);
         step_learn(&s, bytes, bytes);
         assert_int_equal(s.bytes, 2 * bytes);
-        step_took(&s, 2800); /* a single one */
-        assert_int_equal(s.bytes, bytes);
-        step_took(&s, 100);
-        step_took(&s, 2800);
+        step_took(&s, 20000); /* a single one */
         assert_int_equal(s.bytes, bytes / 2);
+        step_took(&s, 100);
+        step_took(&s, 20000);
+        assert_int_equal(s.bytes, bytes / 8);
         step_took(&s, 1400);
-        assert_int_equal(s.bytes, bytes / 4);
+        assert_int_equal(s.bytes, bytes / 16);
         assert_true(step_batch(&s) >= 2 * s.bytes && step_batch(&s) <= STEP_MAX_BYTES);
 
         /* another process begins small, but not larger than what a slow device can do */
         step_begin(&s);
-        assert_int_equal(s.bytes, bytes / 4);
+        assert_int_equal(s.bytes, bytes / 16);
         step_init(&s, PAGE, 2000, 4 * MIB);
         step_begin(&s);
         assert_int_equal(s.bytes, STEP_FIRST_BYTES);
