@@ -274,7 +274,8 @@ def test_flood(t):
         s.setblocking(False)
         flooders.append(s)
     sent = 0
-    for serial in range(2, 40):
+    # What the bus has taken from them is worked through even when they have gone, by the share of clients of the bus.
+    for serial in range(2, 2 + max(5, int(38 / harness.SLOW))):
         piece = b"".join(message(serial * 100 + i, "org.capd1", "/org/capd1", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
                          for i in range(100))
         for s in flooders:
@@ -282,7 +283,7 @@ def test_flood(t):
                 sent += s.send(piece)
             except OSError:
                 pass
-        if serial % 10 == 0:
+        if serial % 5 == 0:
             t.check(d.try_status(), "capctl in the flood")
     t.note(f"{sent // 1024} KiB of requests")
     front = d.fronts()
