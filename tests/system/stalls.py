@@ -85,6 +85,9 @@ def counted(t, mib, seconds, bench=None, say=print):
                "smaps_rollup": lambda: rollup(pid)}
     if bench:
         actions["the count by one thread"] = lambda: t.run(bench, "one", "1", pid, check=0)
+        # the floor: a thread that loses its processor within the lock keeps it until it is given one again
+        actions["the same, which nothing preempts (SCHED_FIFO)"] = lambda: t.run("chrt", "-f", "1", bench, "one", "1", pid,
+                                                                                 check=0)
     felt = {what: Feeling(victim, what, action, seconds, say) for what, action in actions.items()}
     victim.end()
     return felt
