@@ -6,53 +6,11 @@ import re
 import subprocess
 import tempfile
 
+from blocks import is_configuration, shown
 from source import files, text
 
 # Their paragraph says that this is read on top of the configuration shown before it.
 DROP_IN = re.compile(r"\bdrop-in\b")
-
-
-def shown(content, manual):
-    """The examples of a document: (line, block, the paragraph before it)."""
-    return _blocks_of_manual(content) if manual else _blocks_of_readme(content)
-
-
-def _blocks_of_readme(content):
-    """What is indented by four blanks."""
-    block, start, before, paragraph = [], 0, "", []
-    for number, line in enumerate([*content.splitlines(), "the end"], 1):
-        if line.startswith("    ") or block and not line.strip():
-            start = start or number
-            block.append(line[4:])
-            continue
-        if block:
-            yield start, "\n".join(block).rstrip() + "\n", before
-            block, start = [], 0
-        if line.strip():
-            paragraph.append(line)
-            before = " ".join(paragraph)
-        else:
-            paragraph = []
-
-
-def _blocks_of_manual(content):
-    """What is between .EX and .EE or .nf and .fi."""
-    block, start, before = None, 0, []
-    for number, line in enumerate(content.splitlines(), 1):
-        if line in (".EX", ".nf"):
-            block, start = [], number + 1
-        elif line in (".EE", ".fi"):
-            yield start, "\n".join(block) + "\n", " ".join(before[-8:])
-            block, before = None, []
-        elif block is None:
-            before.append(line)
-        elif not re.match(r"\.(RS|RE|in|PP|sp)\b", line):
-            block.append(_plain(line))
-
-
-def _plain(line):
-    line = re.sub(r"\\f[BIRP]|\\f\(..|\\&|\\:|\\/|\\,", "", line)
-    return line.replace("\\-", "-").replace("\\(aq", "'").replace("\\(dq", '"').replace("\\ ", " ").replace("\\e", "\\")
 
 
 def _merged(first, second):
@@ -73,18 +31,18 @@ def configurations():
     """(where, text) of every configuration that is shown or installed."""
     for path in files():
         if path == "README.md" or re.fullmatch(r"man/.*\.[1-8]", path):
-            blocks = shown(text(path), path != "README.md")
+            blocks = shown(path, text(path))
         elif path == "etc/capd.conf" or path.startswith("etc/examples/") and path.endswith(".conf"):
             yield path, text(path)
             continue
         else:
             continue
         last = ""
-        for line, block, before in blocks:
-            if not re.match(r"(\s*#.*\n|\s*\n)*\[(Daemon|Group [^\]]+)\]\n", block):
+        for block in blocks:
+            if not is_configuration(block.text):
                 continue
-            last = _merged(last, block) if DROP_IN.search(before) else block
-            yield f"{path}:{line}", last
+            last = _merged(last, block.text) if DROP_IN.search(block.before) else block.text
+            yield f"{path}:{block.first + 1}", last
 
 
 def _without_strangers(content):

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""org.capd1(5) as data: what it promises, and the transcripts in it; to be compared with what a bus shows."""
+"""org.capd1(5) as data: what it promises, to be compared with what a bus shows; and a bus of a test's own."""
+import json
 import os
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree
 
-from harness import HERE
+from harness import HERE, read
 
 PAGE = "org.capd1.5"
+MANAGER = ("org.capd1", "/org/capd1", "org.capd1.Manager")
+POLICY = ("/etc/dbus-1/system.d", "/usr/local/share/dbus-1/system.d", "/usr/share/dbus-1/system.d")
 INTERFACES = ("org.capd1.Manager", "org.capd1.Group")
 
 
@@ -78,37 +83,99 @@ def differences(text, *introspections):
     return wrong
 
 
-def transcripts(text):
-    """(prompt, command, lines) of every command in the page."""
-    found = []
-    for block in re.findall(r"^\.EX\n(.*?)^\.EE$", text, re.M | re.S):
-        block = block.replace("\\-", "-").replace("\\&", "").replace("\\e", "\\")
-        for prompt, command, lines in re.findall(r"^([#$]) (.*)\n((?:(?![#$] ).*\n)*)", block, re.M):
-            found.append((prompt, command, lines.splitlines()))
-    return found
+class Bus:
+    """A system bus as a distribution sets one up, without its services."""
 
+    def __init__(self, t):
+        self.t = t
+        for tool in ("dbus-daemon", "busctl", "dbus-send"):
+            t.need(shutil.which(tool), f"no {tool} is installed")
+        policy = next((p for p in (os.path.join(HERE, "../../etc/org.capd1.conf"), *(f"{d}/org.capd1.conf" for d in POLICY))
+                       if os.path.exists(p)), None)
+        t.need(policy, "no policy of org.capd1 for the bus")
+        self.directory = os.path.join(t.tmp, "bus")
+        os.mkdir(self.directory)
+        shutil.copy(policy, self.directory)
+        os.chmod(f"{self.directory}/org.capd1.conf", 0o644)
+        self.address = f"unix:path={self.directory}/socket"
+        with open(f"{self.directory}/conf", "w", encoding="ascii") as f:
+            # The rules that every system bus has; and without a user capd the front is nobody.
+            f.write(f"""<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>{self.address}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus"/>
+  </policy>
+  <include>org.capd1.conf</include>
+  <policy user="nobody"><allow own="org.capd1"/></policy>
+</busconfig>
+""")
+        self.child = None
+        t.cleanup(self.stop)
+        self.start()
 
-def shape(line):
-    """A line of busctl without what is of the moment, and without what releases draw differently."""
-    line = re.sub(r"[└├─│ ]+", " ", line).strip()
-    line = re.sub(r"^t \d+$", "t N", line)
-    line = re.sub(r"\buser \d+", "user N", line)
-    return line
+    def start(self):
+        self.child = subprocess.Popen(["dbus-daemon", f"--config-file={self.directory}/conf", "--nofork", "--nopidfile",
+                                       "--nosyslog"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.t.wait(lambda: os.path.exists(f"{self.directory}/socket"), "the bus to listen", 30, step=0.02)
 
+    def stop(self):
+        if self.child and self.child.poll() is None:
+            self.child.terminate()
+            self.child.wait()
+        if os.path.exists(f"{self.directory}/socket"):
+            os.unlink(f"{self.directory}/socket")
 
-def compare_output(command, shown, got):
-    """What a transcript shows against the output of the command, as lines of what is wrong."""
-    wrong = []
-    if " introspect " in command:
-        rows = [tuple(c.split()[i] for i in (0, 1, 2, -1)) for c in got if len(c.split()) >= 4]
-        for line in shown:
-            cells = line.split()
-            if line.strip() != "..." and cells[0] != "NAME" and (cells[0], cells[1], cells[2], cells[-1]) not in rows:
-                wrong.append(f"{command}: no row {line.strip()!r}")
-        return wrong
-    if " Measure " in command:
-        want = r'a\{sv\} \d+ "Name" s "web" "Number" u \d+ "Description" s "" '
-        return [] if len(got) == 1 and re.match(want, got[0]) else [f"{command}: {got[:1]!r:.200}"]
-    if [shape(line) for line in shown] != [shape(line) for line in got]:
-        wrong.append(f"{command}: {got!r}, in the page {shown!r}")
-    return wrong
+    @property
+    def env(self):
+        return {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address}
+
+    def busctl(self, *arguments, **options):
+        return self.t.run("busctl", *arguments, env=self.env, **options)
+
+    def call(self, method, *arguments, **options):
+        return self.busctl("call", *MANAGER, method, *arguments, **options)
+
+    def get(self, path, interface, name):
+        done = self.busctl("--json=short", "get-property", "org.capd1", path, interface, name, check=0)
+        return json.loads(done.stdout)["data"]
+
+    def error_of(self, method, *arguments, **options):
+        """The name of the error that a call is answered with."""
+        done = self.t.run("dbus-send", f"--bus={self.address}", "--print-reply", f"--dest={MANAGER[0]}", MANAGER[1],
+                          f"{MANAGER[2]}.{method}", *(f"string:{a}" for a in arguments), env=self.env, **options)
+        found = re.match(r"Error ([\w.]+): ?(.*)", done.stderr)
+        return (found[1], found[2]) if found else None
+
+    def named(self):
+        return self.t.run("busctl", "status", "org.capd1", env=self.env).returncode == 0
+
+    def listen(self):
+        """Everything that capd says on the bus from now on: a function that gives it as a list of messages."""
+        path = f"{self.directory}/heard"
+        with open(path, "wb") as f, open(f"{self.directory}/said", "wb") as said:
+            child = subprocess.Popen(["busctl", "--json=short", "monitor", "--match", "sender=org.capd1"], env=self.env,
+                                     stdin=subprocess.DEVNULL, stdout=f, stderr=said)
+
+        def end():
+            child.kill()
+            child.wait()
+        self.t.cleanup(end)
+        self.t.wait(lambda: "Monitoring" in read(f"{self.directory}/said", "") + read(path, "") or os.path.getsize(path), "busctl monitor", 30)
+
+        def heard():
+            return [json.loads(line) for line in read(path).splitlines() if line.startswith("{") and line.endswith("}")]
+        return heard

@@ -180,7 +180,8 @@ def write_payload(path, build, package, settings):
             tar.add(os.path.join(ROOT, "tests", folder), f"{GUEST_DIRECTORY}/{folder}", filter=_source)
         for program in ("system/workload", "vm/damon-driver", "vm/reclaim-driver", "vm/damon-target"):
             tar.add(os.path.join(build, "tests", program), f"{GUEST_DIRECTORY}/{os.path.basename(program)}", filter=_ours)
-        tar.add(os.path.join(ROOT, "README.md"), f"{GUEST_DIRECTORY}/README.md", filter=_ours)
+        for name in ("blocks.py", "../README.md", "../man"):
+            tar.add(os.path.join(ROOT, "tests", name), f"{GUEST_DIRECTORY}/{os.path.basename(name)}", filter=_ours)
         if package:
             tar.add(package, f"{GUEST_DIRECTORY}/capd.deb", filter=_ours)
             tar.add(os.path.join(ROOT, "etc/debian/tests"), f"{GUEST_DIRECTORY}/package-tests", filter=_source)

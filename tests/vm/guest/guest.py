@@ -258,13 +258,6 @@ class Test(harness.Test):
             return False
         return True
 
-    def keep(self, name, text):
-        """Brings a text out of the guest, with the results."""
-        directory = os.environ.get("CAPD_TEST_OUT", self.tmp)
-        os.makedirs(directory, exist_ok=True)
-        with open(os.path.join(directory, f"{self.name}-{name}"), "w", encoding="utf-8") as f:
-            f.write(text)
-
     # -- looked at by the runner --
 
     def evidence(self):

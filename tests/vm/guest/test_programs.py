@@ -131,11 +131,11 @@ END;
 """
 
 
-def test_postgresql(t):
+def postgresql(t, backends):
+    """A cluster with a table of 57 MB in a database of its own, and clients that have seen all of it: (unit, cgroup, what takes SQL)."""
     version = os.path.basename(max(glob.glob("/etc/postgresql/*")))
     write(t, f"/etc/postgresql/{version}/main/conf.d/capd-test.conf",
           "shared_buffers = 128MB\nfsync = off\nfull_page_writes = off\nautovacuum = off\njit = off\nmax_parallel_workers = 0\n")
-    t.zram(384)
     unit = f"postgresql@{version}-main.service"
     cgroup = service(t, unit)
 
@@ -150,13 +150,19 @@ def test_postgresql(t):
         "INSERT INTO accounts SELECT i, 0 FROM generate_series(1, 500) i; CREATE EXTENSION pg_prewarm;")
     # As a pool of connections does: backends that have seen all of it and wait for more.
     everything = "SELECT pg_prewarm('big') > 0; SELECT count(*), sum(length(text)) FROM big;\n"
-    for _ in range(3):
+    for _ in range(backends):
         child = subprocess.Popen(["runuser", "-u", "postgres", "--", "psql", "-qAtX", "-d", "capd"], stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE, cwd="/", text=True)
         t.cleanup(lambda c: (c.stdin.close(), c.wait(), c.stdout.close()), child)
         child.stdin.write(everything)
         child.stdin.flush()
         t.equal(child.stdout.readline() + child.stdout.readline(), "t\n30000|57600000\n", "what a backend sees")
+    return unit, cgroup, sql
+
+
+def test_postgresql(t):
+    t.zram(384)
+    unit, cgroup, sql = postgresql(t, 3)
     write(t, f"{t.tmp}/script", PGBENCH)
     clients = Clients(t, f"cd / && runuser -u postgres -- pgbench -n -c 4 -t 20 -f {t.tmp}/script capd")
     cap_under_load(t, [unit], [cgroup], 56 * MIB, clients)
