@@ -179,7 +179,7 @@ void page_done(struct page *p)
         *p = (struct page){0};
 }
 
-/* Takes the text over. */
+/* Takes the text over. Its last line may lack an end: libsmartcols writes tables so. */
 static void page_set(struct page *p, char *text, size_t n_headings)
 {
         size_t n = 0;
@@ -194,10 +194,9 @@ static void page_set(struct page *p, char *text, size_t n_headings)
         }
         p->text = text;
         p->n_headings = n_headings;
-        for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
-                *end = '\0';
-                p->lines[p->n++] = line;
-        }
+        for (char *line; (line = strsep(&text, "\n"));)
+                if (text || line[0])
+                        p->lines[p->n++] = line;
 }
 
 static char *explanation(struct top *t, const struct wire_detail *d)

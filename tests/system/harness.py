@@ -25,6 +25,8 @@ CAPCTL = os.environ.get("CAPCTL", "capctl")
 WORKLOAD = os.environ.get("WORKLOAD", "workload")
 # A build with sanitizers, or an emulated machine, is given more time. Time-outs are guards, never measurements.
 SLOW = float(os.environ.get("CAPD_TEST_SLOWNESS", "1"))
+# Seconds for what takes a moment. A machine may stand still for many of them, and a smaller guard would gain nothing.
+GUARD = 120
 
 # The names of the figures that take a second look at every page are asked for by name.
 ALL_COLUMNS = "NAME,PROCESSES,RSS_SUM,RESIDENT,ANON,FILE,SHMEM,PRIVATE,SHARED,SWAP,HUGETLB,QUALITY"
@@ -165,7 +167,7 @@ class Process:
         self.pids = [self.pid]
         test.cleanup(self.end)
 
-    def line(self, timeout=120):
+    def line(self, timeout=GUARD):
         deadline = time.monotonic() + timeout * SLOW
         while b"\n" not in self.buffer:
             left = deadline - time.monotonic()
@@ -195,7 +197,7 @@ class Process:
         self.child.stdin.write(command.encode() + b"\n")
         self.child.stdin.flush()
 
-    def ask(self, command, timeout=120):
+    def ask(self, command, timeout=GUARD):
         self.send(command)
         return self.line(timeout)
 
@@ -237,7 +239,7 @@ class Client:
         return int(self.test.run("busctl", f"--address=unix:path={self.runtime}/control", "get-property", "org.capd1",
                                  "/org/capd1", "org.capd1.Manager", "Tick", check=0).stdout.split()[1])
 
-    def wait_group(self, name, condition, what, timeout=60):
+    def wait_group(self, name, condition, what, timeout=GUARD):
         """Waits until condition(group) holds and returns that group."""
         seen = []
 
@@ -250,7 +252,7 @@ class Client:
         except Failure as e:
             raise Failure(f"{e}; last seen: {seen[0] if seen else None}") from None
 
-    def wait_state(self, name, *states, timeout=60):
+    def wait_state(self, name, *states, timeout=GUARD):
         return self.wait_group(name, lambda g: g["state"] in states, f"{name} to be {' or '.join(states)}", timeout)
 
 
@@ -275,7 +277,7 @@ class Daemon(Client):
         test.cleanup(self.kill)
         test.daemons.append(self)
         if wait:
-            test.wait(lambda: self.child.poll() is not None or self.answers(), "capd to answer", 60)
+            test.wait(lambda: self.child.poll() is not None or self.answers(), "capd to answer")
             if self.child.poll() is not None:
                 raise Failure(f"capd ended with status {self.child.returncode}")
 
@@ -295,7 +297,7 @@ class Daemon(Client):
     def signal(self, number):
         self.child.send_signal(number)
 
-    def stop(self, timeout=30):
+    def stop(self, timeout=GUARD):
         """SIGTERM, and the exit status."""
         self.child.terminate()
         try:
@@ -374,7 +376,7 @@ class Test:
             raise Failure(f"{what}: {got!r} is not within {tolerance} of {wanted} (off by "
                           f"{got - wanted if isinstance(got, int) else '?'})")
 
-    def wait(self, function, what, timeout=60, step=0.1):
+    def wait(self, function, what, timeout=GUARD, step=0.1):
         deadline = time.monotonic() + timeout * SLOW
         while True:
             value = function()
@@ -386,7 +388,7 @@ class Test:
 
     # -- doing --
 
-    def run(self, *argv, check=None, timeout=120, **options):
+    def run(self, *argv, check=None, timeout=GUARD, **options):
         try:
             done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                   timeout=timeout * SLOW, errors="surrogateescape", **options)
@@ -501,9 +503,9 @@ class Test:
                 os.waitpid(pid, 0)
             except OSError:
                 pass
-        found += [f"swap {s}" for s in swaps() if "capd-test-" in s]
+        found += [f"swap {s}" for s in swaps() if s.startswith(self.tmp)]
         found += [f"mount {m}" for m in read("/proc/self/mounts").splitlines()
-                  if m not in before and "capd-test-" in m]
+                  if m not in before and self.tmp in m]
         return found
 
 

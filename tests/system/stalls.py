@@ -114,7 +114,7 @@ def paged_out(t, mib, kind, bench=None, say=print):
 
     def by_capd():
         d = t.daemon(f"[Daemon]\nSampleInterval=1s\n[Group g]\nExe={exe}\nCap=16M\nProcessFloor=0\n", name=f"pages-{kind}")
-        t.wait(lambda: harness.vm(victim.pid)[key] < 40 * MIB, "the victim to be paged out", 120)
+        t.wait(lambda: harness.vm(victim.pid)[key] < 40 * MIB, "the victim to be paged out")
         d.stop()
 
     actions = {"nothing": lambda: time.sleep(1), "capd": by_capd}

@@ -19,10 +19,10 @@ class Terminal:
         self.server = int(self.tmux("display-message", "-p", "#{pid}").stdout)
 
     def end(self):
-        self.t.run("tmux", "-S", self.socket, "kill-server", timeout=30)
+        self.t.run("tmux", "-S", self.socket, "kill-server")
 
     def tmux(self, *arguments):
-        return self.t.run("tmux", "-S", self.socket, *map(str, arguments), check=0, timeout=30)
+        return self.t.run("tmux", "-S", self.socket, *map(str, arguments), check=0)
 
     def keys(self, *keys):
         self.tmux("send-keys", *keys)
@@ -37,17 +37,22 @@ class Terminal:
     def screen(self):
         return self.tmux("capture-pane", "-p").stdout
 
-    def shows(self, pattern, what=None):
-        """Waits for a regular expression; the screen that matched."""
+    def until(self, condition, what):
+        """Waits for a screen of which condition(screen) holds; that screen. What is looked at later may be half drawn."""
         seen = [""]
 
         def look():
             seen[0] = self.screen()
-            return seen[0] if re.search(pattern, seen[0], re.M) else None
+            return seen[0] if condition(seen[0]) else None
         try:
-            return self.t.wait(look, what or f"the screen to show {pattern!r}", 60)
+            return self.t.wait(look, what)
         except harness.Failure as e:
             raise harness.Failure(f"{e}; it shows:\n{seen[0]}") from None
+
+    def shows(self, *patterns, without=None, what=None):
+        """Waits for a screen with each of these regular expressions in it, and without that text; the screen."""
+        return self.until(lambda screen: all(re.search(p, screen, re.M) for p in patterns) and not (without and without in screen),
+                          what or "the screen to show " + " and ".join(map(repr, patterns)) + (f" without {without!r}" if without else ""))
 
     def child(self, name):
         """The process of this name below the shell."""

@@ -37,9 +37,9 @@ def completes(t, term, typed, becomes, clear):
     term.shows(re.escape(typed) + "$|" + re.escape(typed) + " ")
     term.keys("Tab")
     # a screen does not show whether the line ends in a blank
-    term.shows(re.escape(becomes.rstrip()), f"{typed!r} and Tab to become {becomes!r}")
+    term.shows(re.escape(becomes.rstrip()), what=f"{typed!r} and Tab to become {becomes!r}")
     term.type("X")
-    term.shows(re.escape(becomes + "X"), f"{typed!r} and Tab to become {becomes!r}")
+    term.shows(re.escape(becomes + "X"), what=f"{typed!r} and Tab to become {becomes!r}")
     term.keys(clear)
 
 
@@ -59,7 +59,7 @@ def drive(t, d, term, clear, list_end=""):
         term.keys("Tab")
         term.shows(rf"status -n -o PROCS,GROUP {begin}\S{{5}}")
         term.keys("Enter")
-        term.shows(rf"^ *1 {re.escape(group)}$", f"status of {group} by its completed name")
+        term.shows(rf"^ *1 {re.escape(group)}$", what=f"status of {group} by its completed name")
     # Without a daemon there are no groups, and nothing is said about it.
     term.keys("C-l")
     term.type(f"capctl --runtime-directory {t.tmp}/none explain fir")

@@ -58,7 +58,7 @@ def test_three_writers_under_a_cap(t):
     cap = 400 * MIB
     d = t.daemon(config(exe, "400M"))
     began = time.monotonic()
-    t.wait(lambda: held(writers) <= cap, "the group to come under its cap", 120)
+    t.wait(lambda: held(writers) <= cap, "the group to come under its cap")
     t.note(f"under the cap after {time.monotonic() - began:.1f} s")
     samples, swap = [], harness.swaps()
 
@@ -115,7 +115,7 @@ def test_file_pages_without_swap(t):
     p = t.workload("reader", f"{t.tmp}/file", 200, executable=exe)
     t.check(vm(p.pid)["RssFile"] > 190 * MIB, "the file is mapped")
     d = t.daemon(config(exe, "100M"))
-    t.wait(lambda: vm(p.pid)["VmRSS"] <= 100 * MIB, "the file pages to go", 60)
+    t.wait(lambda: vm(p.pid)["VmRSS"] <= 100 * MIB, "the file pages to go")
     d.wait_state("g", "ok")
 
 
@@ -239,7 +239,7 @@ def test_reclaim_rate(t):
     t.daemon(config(exe, "100M", "ReclaimRate=20M"))
     t.wait(lambda: held([p]) < 290 * MIB, "the first act")
     began, first = time.monotonic(), held([p])
-    t.wait(lambda: held([p]) <= 110 * MIB, "the group to come down", 120, step=0.02)
+    t.wait(lambda: held([p]) <= 110 * MIB, "the group to come down", step=0.02)
     seconds = time.monotonic() - began
     t.note(f"{(first - held([p])) / MIB / seconds:.0f} MiB a second")
     t.check(seconds > 4, f"paged out in {seconds:.1f} s: the rate was not kept")
@@ -259,7 +259,7 @@ def test_memory_shared_by_a_family(t):
     p = t.workload("family", 100, 4, executable=exe)
     d = t.daemon(config(exe, "50M"))
     if harness.damon_is_free():
-        t.wait(lambda: shared_once(p) <= 50 * MIB, "the family to come under its cap", 120)
+        t.wait(lambda: shared_once(p) <= 50 * MIB, "the family to come under its cap")
         d.wait_state("g", "ok")
     else:
         p.ask("touch")
@@ -277,7 +277,7 @@ def test_cap_below_the_working_set(t):
     exe = t.executable_copy("writing")
     p = t.workload("writer", 128, 128, 0, executable=exe)
     d = t.daemon(config(exe, "64M"))
-    group = d.wait_state("g", "thrashing", timeout=120)
+    group = d.wait_state("g", "thrashing")
     t.check(group["reason"], "a reason is given")
     rounds = p.ask("stat")["rounds"]
     answer = p.ask("verify")

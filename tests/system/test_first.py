@@ -166,7 +166,7 @@ def test_suggest_ends_early(t):
     child = subprocess.Popen([CAPCTL, "suggest", "--for", "1h"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     t.cleanup(lambda: child.poll() is not None or child.kill())
     # when it sleeps for signals it has set its handlers and looked once
-    t.wait(lambda: "nanosleep" in harness.read(f"/proc/{child.pid}/wchan", ""), "the first look to be over", 60)
+    t.wait(lambda: "nanosleep" in harness.read(f"/proc/{child.pid}/wchan", ""), "the first look to be over")
     child.send_signal(signal.SIGINT)
     text = child.communicate(timeout=60 * harness.SLOW)[0].decode()
     t.equal(child.returncode, 0, "status")

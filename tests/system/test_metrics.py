@@ -167,7 +167,7 @@ def test_prometheus(t):
         answer = get(f"http://127.0.0.1:{ports[1]}/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
         return json.loads(answer)["data"]["result"] if answer else []
 
-    result = t.wait(lambda: query('capd_group_resident_bytes{group="me"}'), "Prometheus to have the figure", 120)
+    result = t.wait(lambda: query('capd_group_resident_bytes{group="me"}'), "Prometheus to have the figure")
     t.near(int(result[0]["value"][1]), d.group("me")["resident"], MIB, "what Prometheus knows")
     t.check(int(result[0]["value"][1]) >= 64 * MIB, "and what was filled")
     t.equal(query('capd_group_resident_bytes{group="me"} > capd_group_cap_bytes'), [], "groups over their caps")

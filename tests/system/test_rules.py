@@ -112,7 +112,7 @@ def ksm_wait(t, p):
         pages = harness.read(f"/proc/{p.pid}/ksm_merging_pages", "none").strip()
         t.need(pages != "none", "the kernel does not tell which pages are merged")
         return int(pages) == p.truth["length"] // PAGE
-    t.wait(merged, "KSM to merge the pages", 90)
+    t.wait(merged, "KSM to merge the pages")
 
 
 def test_ksm_in_one_process(t):
@@ -247,7 +247,7 @@ def test_swapped_pages(t):
     p = t.workload("swapped", pin=True)
     before, twice = t.measure(p.pid), harness.mapped_twice(p.pid)
     p.go()
-    t.wait(lambda: vm(p.pid)["VmSwap"] > p.truth["swap"] * 3 // 4, "the kernel to swap out", 30)
+    t.wait(lambda: vm(p.pid)["VmSwap"] > p.truth["swap"] * 3 // 4, "the kernel to swap out")
     for _ in range(20):
         kernel_swap, rss = vm(p.pid)["VmSwap"], rollup(p.pid)["Rss"]
         counted, both = t.measure(p.pid), t.measure(*p.pids)

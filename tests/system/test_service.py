@@ -24,9 +24,9 @@ def test_sigterm_leaves_nothing(t):
     t.check(os.path.exists(f"{d.runtime}/control"), "the socket is there")
     t.equal(d.stop(), 0, "exit status")
     for pid, start in fronts:
-        t.wait(lambda: gone(pid, start), "the front to end", 10)
+        t.wait(lambda: gone(pid, start), "the front to end")
     t.check(not os.path.exists(f"{d.runtime}/control"), "the socket is still there")
-    t.check(state(p.pid) in "RS", f"state of the member: {state(p.pid)}")
+    t.check(state(p.pid) not in ("", *"TtZX"), f"state of the member: {state(p.pid)}")
     d.ctl("status", check=3)
 
 
@@ -34,7 +34,7 @@ def test_first_answer(t):
     """Whatever capctl says right after the start, it is not that there are no groups."""
     for _ in range(5):
         d = t.daemon(CONFIG, wait=False)
-        status = t.wait(d.try_status, "capctl to get an answer", 30, step=0.005)
+        status = t.wait(d.try_status, "capctl to get an answer", step=0.005)
         t.equal([g["name"] for g in status["groups"]], ["me"], "groups of the first answer")
         t.equal(d.stop(), 0, "exit status")
 
@@ -42,7 +42,7 @@ def test_first_answer(t):
 def test_sigint_ends_cleanly(t):
     d = t.daemon(CONFIG)
     d.signal(signal.SIGINT)
-    t.equal(d.child.wait(30 * harness.SLOW), 0, "exit status")
+    t.equal(d.child.wait(harness.GUARD * harness.SLOW), 0, "exit status")
 
 
 def test_engine_killed(t):
@@ -52,7 +52,7 @@ def test_engine_killed(t):
     d.child.kill()
     d.child.wait()
     for pid, start in fronts:
-        t.wait(lambda: gone(pid, start), "the front to end", 30)
+        t.wait(lambda: gone(pid, start), "the front to end")
     d.ctl("status", check=3)
     again = t.daemon(CONFIG)
     t.equal(again.runtime, d.runtime, "runtime directory")
@@ -62,7 +62,7 @@ def test_engine_killed(t):
 
 def test_second_daemon_is_refused(t):
     d = t.daemon(CONFIG)
-    done = t.run(CAPD, "-c", d.config, "--runtime-directory", d.runtime, timeout=60)
+    done = t.run(CAPD, "-c", d.config, "--runtime-directory", d.runtime)
     t.check(done.returncode not in (0, 78), f"status {done.returncode}")
     t.check("another capd" in done.stderr.lower() and d.runtime in done.stderr, f"message: {done.stderr!r}")
     t.equal(list(d.groups()), ["me"], "the first one still answers")
@@ -80,7 +80,7 @@ def test_without_rights(t):
         f.write(CONFIG)
     copy = shutil.copy(CAPD, f"{t.tmp}/capd")
     os.chmod(copy, 0o755)
-    done = t.run(copy, "-c", config, "--runtime-directory", f"{directory}/run", timeout=60, user=65534, group=65534,
+    done = t.run(copy, "-c", config, "--runtime-directory", f"{directory}/run", user=65534, group=65534,
                  extra_groups=[])
     t.check(done.returncode not in (0, 78), f"status {done.returncode}")
     t.check("root" in done.stderr or "CAP_" in done.stderr, f"message: {done.stderr!r}")
@@ -110,8 +110,8 @@ class Manager:
     def has(self, field):
         return any(line.startswith(field) for m in self.heard() for line in m.splitlines())
 
-    def wait(self, field, timeout=60):
-        self.t.wait(lambda: self.has(field), f"{field} among the messages to the service manager", timeout)
+    def wait(self, field):
+        self.t.wait(lambda: self.has(field), f"{field} among the messages to the service manager")
 
 
 def test_messages_to_the_service_manager(t):
@@ -140,7 +140,7 @@ def test_messages_to_the_service_manager(t):
         environment = read(f"/proc/{front}/environ", "")
         t.check("NOTIFY_SOCKET" not in environment or os.geteuid() == 0, "environment of the front")
     t.equal(d.stop(), 0, "exit status")
-    m.wait("STOPPING=1", 5)
+    m.wait("STOPPING=1")
 
 
 def test_no_manager_no_messages(t):
@@ -179,10 +179,10 @@ def test_exit_status_of_capctl(t):
 
 def test_exit_status_of_capd(t):
     for arguments in (["--no-such-option"], ["an-argument"]):
-        done = t.run(CAPD, *arguments, timeout=60)
+        done = t.run(CAPD, *arguments)
         t.check(done.returncode in (2, 64), f"status of capd {arguments}: {done.returncode}")
     for arguments in (["--help"], ["--version"], ["--features"]):
-        done = t.run(CAPD, *arguments, check=0, timeout=60)
+        done = t.run(CAPD, *arguments, check=0)
         t.check(done.stdout.strip(), f"capd {arguments} says nothing")
 
 
@@ -264,11 +264,11 @@ def test_hook(t):
     t.workload("member", 30, executable=exe)
     d = t.daemon(f"[Daemon]\nSampleInterval=1s\n[Group h]\nExe={exe}\nCap=10M\nAction=observe\nHook={hook}\n")
     d.wait_state("h", "observed")
-    t.wait(lambda: "h observed" in read(out, ""), "the hook to be run", 30)
+    t.wait(lambda: "h observed" in read(out, ""), "the hook to be run")
     line = [x for x in read(out).splitlines() if x.startswith("h observed")][0].split()
     t.equal(line[3], str(10 << 20), "CAPD_CAP_BYTES")
     t.check(int(line[2]) > 25 << 20, f"CAPD_RESIDENT_BYTES {line[2]}")
-    t.wait(lambda: len(children(d.pid)) == 1, "the hook to be reaped", 30)
+    t.wait(lambda: len(children(d.pid)) == 1, "the hook to be reaped")
 
 
 def test_journal_prefix_is_for_the_journal(t):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """capctl top in a real terminal: what the screen shows, in tmux with a server of its own."""
+import json
 import os
 import re
 import shlex
@@ -18,6 +19,11 @@ def command(d):
     return " ".join(map(shlex.quote, [harness.CAPCTL, "--runtime-directory", d.runtime, "top", "-w", "0.2"]))
 
 
+def large(d):
+    """The process of the group large."""
+    return json.loads(d.ctl("ps", "-J", "large").stdout)["processes"][0]["pid"]
+
+
 def started(t):
     t.workload("member", 24, comm="toplarge", executable=t.executable_copy("large"))
     t.workload("member", 8, comm="topsmall", executable=t.executable_copy("small"))
@@ -27,32 +33,42 @@ def started(t):
     return d
 
 
-def order(screen):
-    return re.findall(r"^(small|large|none)\b", screen, re.M)
+# The line of keys, which is drawn last.
+KEYS = r"^q quit .*\s*\Z"
+
+
+def shows_order(term, *patterns, names):
+    """Waits for the groups in this order, on a screen with these patterns."""
+    return term.until(lambda screen: re.findall(r"^(small|large|none)\b", screen, re.M)[:len(names)] == names and
+                      all(re.search(p, screen, re.M) for p in patterns), f"{patterns} and the order {names}")
+
+
+def written(t, path):
+    """What a shell has put there by a rename, so that it is whole."""
+    t.wait(lambda: os.path.exists(path), f"{os.path.basename(path)} to be written")
+    return harness.read(path)
+
+
+def noting(path, command_line):
+    """A command line with the terminal's settings before and after it, in files PATH-before and PATH-after."""
+    path = shlex.quote(path)
+    return f"stty -a >{path}-before; {command_line}; stty -a >{path}-new; mv {path}-new {path}-after"
 
 
 def test_table_sorting_and_pages(t):
     d = started(t)
     term = Terminal(t)
-    term.run(f"stty -a >{shlex.quote(t.tmp)}/before; {command(d)}"
-             f"; echo status=$?; stty -a >{shlex.quote(t.tmp)}/after")
-    screen = term.shows(r"^large +observed")
-    t.check(re.search(r"^GROUP +STATE +RESIDENT +CAP +USE%", screen, re.M), f"headings:\n{screen}")
-    t.check(re.search(r"^capd: 3 groups +host .* in use", screen), f"the host:\n{screen}")
-    t.check(re.search(r"q quit", screen.rstrip().splitlines()[-1]), f"the keys:\n{screen}")
+    term.run(noting(f"{t.tmp}/stty", f"{command(d)}; echo status=$?"))
     # What is nearest to its cap comes first; a group over it has its bar filled beyond the mark of the cap.
-    t.equal(order(screen), ["large", "small", "none"], "order by USE%")
-    t.check(re.search(r"^large .*\[=+:=*\|=*>\]", screen, re.M), f"bar of large:\n{screen}")
-    t.check(re.search(r"^small .*\[=* *: *\| *\]", screen, re.M), f"bar of small:\n{screen}")
+    shows_order(term, r"^GROUP +STATE +RESIDENT +CAP +USE%", r"^capd: 3 groups +host .* in use", KEYS,
+                r"^large +observed .*\[=+:=*\|=*>\]", r"^small +ok .*\[=* *: *\| *\]", names=["large", "small", "none"])
     term.keys("n")
-    term.shows(r"sort \(GROUP\)")
-    t.equal(order(term.screen()), ["large", "none", "small"], "order by name")
+    shows_order(term, r"sort \(GROUP\)", names=["large", "none", "small"])
     term.keys("r")
-    term.shows(r"GROUP, reversed")
-    t.equal(order(term.screen()), ["small", "none", "large"], "the other way round")
+    shows_order(term, r"GROUP, reversed", names=["small", "none", "large"])
+    # two columns to the right
     term.keys("r", ">", ">")
-    term.shows(r"sort \(RESIDENT\)")
-    t.equal(order(term.screen())[:2], ["large", "small"], "order by RESIDENT, two columns to the right")
+    shows_order(term, r"sort \(RESIDENT\)", names=["large", "small"])
     term.keys("End")
     term.keys("Home")
     # the reason of the chosen group is in the line above the keys
@@ -60,8 +76,8 @@ def test_table_sorting_and_pages(t):
     term.keys("Enter")
     term.shows(r"^ *= .* resident: each page once")
     term.keys("p")
-    term.shows(r"^ +PID USER +RSS")
-    t.check("toplarge" in term.screen() or "large" in term.screen(), f"the process:\n{term.screen()}")
+    # its only process, by number and program
+    term.shows(r"^ +PID USER +RSS", rf"^ *{large(d)} root .*/large\b")
     term.keys("Escape")
     term.shows(r"^large +observed")
     term.keys("h")
@@ -69,10 +85,9 @@ def test_table_sorting_and_pages(t):
     term.keys("q")
     term.shows(r"^large +observed")
     term.keys("q")
-    screen = term.shows(r"^status=0$")
-    t.check("q quit" not in screen, f"the table is left on the terminal:\n{screen}")
-    t.wait(lambda: os.path.exists(f"{t.tmp}/after"), "stty after it", 30)
-    t.equal(harness.read(f"{t.tmp}/after"), harness.read(f"{t.tmp}/before"), "stty before and after")
+    # the table is not left on the terminal
+    term.shows(r"^status=0$", without="q quit")
+    t.equal(written(t, f"{t.tmp}/stty-after"), written(t, f"{t.tmp}/stty-before"), "stty before and after")
 
 
 def test_resized(t):
@@ -81,8 +96,7 @@ def test_resized(t):
     term.run(command(d))
     term.shows(r"^large +observed")
     term.tmux("resize-window", "-x", 40, "-y", 10)
-    screen = term.shows(r"^GROUP +STATE +RESIDENT +USE%$")
-    term.shows(r"^large +observed")
+    screen = term.shows(r"^GROUP +STATE +RESIDENT +USE%$", r"^large +observed")
     t.check(len(screen.splitlines()) <= 10 and max(map(len, screen.splitlines())) <= 40, f"40x10:\n{screen}")
     term.tmux("resize-window", "-x", 160, "-y", 30)
     term.shows(r"^GROUP .* CAP +USE% .* TREND +SWAP +PROCS +AGE +RSS-SUM$")
@@ -103,10 +117,9 @@ def test_many_groups_scroll(t):
     term.keys("n")
     term.shows(r"^g000 ")
     term.keys("End")
-    screen = term.shows(r"^g299 ")
-    t.check("g000" not in screen, f"the first is still there:\n{screen}")
+    term.shows(r"^g299 ", without="g000")
     term.keys("PPage")
-    screen = term.shows(r"^g281 ")
+    term.shows(r"^g281 ")
     term.keys("Home")
     term.shows(r"^g000 ")
     term.keys("q")
@@ -118,11 +131,10 @@ def test_daemon_that_goes_and_comes(t):
     term.run(command(d))
     term.shows(r"^large +observed")
     t.equal(d.stop(), 0, "exit status of capd")
-    screen = term.shows(r"^Figures of .* ago, trying again: capd is not running")
-    t.check(re.search(r"^large +observed", screen, re.M), f"what was known is gone:\n{screen}")
+    # and what was known is still there
+    term.shows(r"^Figures of .* ago, trying again: capd is not running", r"^large +observed")
     t.daemon(CONFIG.replace("small", "smaller"))
-    term.shows(r"^smaller +")
-    t.check("not running" not in term.screen(), f"it goes on:\n{term.screen()}")
+    term.shows(r"^smaller +", without="not running")
     term.keys("q")
 
 
@@ -131,8 +143,8 @@ def test_ended_by_a_signal(t):
     d = started(t)
     term = Terminal(t)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        before, after = f"{t.tmp}/before{number}", f"{t.tmp}/after{number}"
-        term.run(f"stty -a >{shlex.quote(before)}; {command(d)}; stty -a >{shlex.quote(after)}; clear")
+        path = f"{t.tmp}/stty{number}"
+        term.run(noting(path, command(d)) + "; clear")
         term.shows(r"^large +observed")
         if number == signal.SIGTERM:
             os.kill(d.pid, signal.SIGSTOP)
@@ -140,9 +152,9 @@ def test_ended_by_a_signal(t):
             term.keys("e")
             term.shows(r"counting")
         os.kill(t.wait(lambda: term.child("capctl"), "capctl to run"), number)
-        t.wait(lambda: os.path.exists(after) and harness.read(after), f"the end by signal {number}", 15)
+        after = written(t, f"{path}-after")
         os.kill(d.pid, signal.SIGCONT)
-        t.equal(harness.read(after), harness.read(before), f"stty before and after signal {number}")
+        t.equal(after, harness.read(f"{path}-before"), f"stty before and after signal {number}")
         term.shows(r"^\$")
 
 
@@ -155,12 +167,11 @@ def test_no_terminal(t):
     term = Terminal(t)
     for name in ("dumb", "no-such-terminal"):
         term.run(f"clear; TERM={name} {command(d)}; echo {name}=$?")
-        screen = term.shows(rf"^{name}=1$")
-        t.check("capctl status -w" in screen.replace("\n", ""), f"with TERM={name}:\n{screen}")
+        term.until(lambda screen: re.search(rf"^{name}=1$", screen, re.M) and "capctl status -w" in screen.replace("\n", ""),
+                   f"what to do instead with TERM={name}")
 
 
 def test_no_daemon(t):
     term = Terminal(t)
     term.run(f"{shlex.quote(harness.CAPCTL)} --runtime-directory {shlex.quote(t.tmp)}/none top; echo status=$?")
-    screen = term.shows(r"^status=3$")
-    t.check("capd is not running" in screen, f"without a daemon:\n{screen}")
+    term.shows(r"^status=3$", "capd is not running")

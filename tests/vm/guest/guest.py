@@ -86,7 +86,7 @@ class Service(Client):
         if text is not None:
             self.configure(text)
         self.systemctl("start")
-        self.test.wait(lambda: self.answers(), "capd.service to answer", 60)
+        self.test.wait(lambda: self.answers(), "capd.service to answer")
 
     def reload(self, text=None):
         if text is not None:
@@ -97,7 +97,7 @@ class Service(Client):
         if text is not None:
             self.configure(text)
         self.systemctl("restart")
-        self.test.wait(lambda: self.answers(), "capd.service to answer", 60)
+        self.test.wait(lambda: self.answers(), "capd.service to answer")
 
     def stop(self):
         self.systemctl("stop")
@@ -209,15 +209,15 @@ class Test(harness.Test):
         self.cleanup(self._user_away, user)
         uid = self.uid(user)
         self.wait(lambda: self.run("systemctl", "is-active", f"user@{uid}.service").stdout.strip() == "active",
-                  f"the manager of {user}", 60)
-        self.wait(lambda: os.path.exists(f"/run/user/{uid}/bus"), f"the bus of {user}", 60)
+                  f"the manager of {user}")
+        self.wait(lambda: os.path.exists(f"/run/user/{uid}/bus"), f"the bus of {user}")
 
     def _user_away(self, user):
         self.run("loginctl", "disable-linger", user)
         self.run("loginctl", "terminate-user", user)
         uid = self.uid(user)
         self.wait(lambda: self.run("systemctl", "is-active", f"user@{uid}.service").stdout.strip() in ("inactive", "failed"),
-                  f"the manager of {user} to end", 60)
+                  f"the manager of {user} to end")
         self.run("systemctl", "reset-failed", f"user@{uid}.service")
 
     @staticmethod
@@ -241,7 +241,7 @@ class Test(harness.Test):
         self.run("modprobe", "zram", "num_devices=1", check=0)
         disk = "/sys/block/zram0"
         # udev may still be looking at it, which the kernel takes for being in use
-        self.wait(lambda: self._zram_reset(disk), "zram to be free", 30)
+        self.wait(lambda: self._zram_reset(disk), "zram to be free")
         self._write(f"{disk}/disksize", f"{mib}M")
         self.cleanup(self.wait, lambda: self._zram_reset(disk), "zram to be free", 30)
         self.run("mkswap", "/dev/zram0", check=0)

@@ -117,7 +117,7 @@ def remove_cgroup(t, path):
             return False
         return True
     try:
-        t.wait(gone, f"{path} to be empty", 20)
+        t.wait(gone, f"{path} to be empty")
     except Failure as e:
         raise Failure(f"{e}: {read(cgroup_file(path, 'cgroup.procs'), '').split()}") from None
 

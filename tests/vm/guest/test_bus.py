@@ -19,7 +19,7 @@ def serve(t):
     _, unit = t.unit_workload("member", 20)
     capd = t.service(f"{CONFIG}[Group web]\nUnit={unit.name}\nCap=2G\nAction=observe\n")
     capd.wait_group("web", lambda g: g["processes"] == 1 and g["quality"] == "exact", "the group to be counted")
-    t.wait(lambda: named(t), "the name on the bus", 60)
+    t.wait(lambda: named(t), "the name on the bus")
     return capd
 
 
@@ -44,7 +44,7 @@ class Monitor:
             child.kill()
             child.wait()
         t.cleanup(end)
-        t.wait(lambda: "Monitoring" in self.text(), "busctl monitor", 60)
+        t.wait(lambda: "Monitoring" in self.text(), "busctl monitor")
 
     def text(self):
         return read(self.path, "")
@@ -65,7 +65,7 @@ def test_monitor(t):
     serve(t)
     figures = Monitor(t, "--match", "member=PropertiesChanged,path=/org/capd1/group/web")
     call(t, "Pause", "s", "web", check=0)
-    t.wait(lambda: 'STRING "Paused"' in figures.text(), "PropertiesChanged", 30)
+    t.wait(lambda: 'STRING "Paused"' in figures.text(), "PropertiesChanged")
     told = set(re.findall(r'DICT_ENTRY "sv" \{\s*STRING "(\w+)"', figures.text()))
     t.equal([n for n in told if busman.moves_by_itself(n)], [], "announced, though they move by themselves")
     t.check({"State", "Paused", "Reason"} <= told and "ConfiguredCap" not in told, f"announced: {sorted(told)}")
@@ -89,7 +89,7 @@ def test_polkit(t):
                 '    if (action.id == "org.capd1.manage" && subject.user == "alice") return polkit.Result.YES;\n'
                 '    if (action.id == "org.capd1.manage" && subject.user == "bob") return polkit.Result.NO;\n});\n')
     os.chmod(RULES, 0o644)
-    t.wait(lambda: call(t, "Pause", "s", "web", user="alice").returncode == 0, "the rule to be in force", 60)
+    t.wait(lambda: call(t, "Pause", "s", "web", user="alice").returncode == 0, "the rule to be in force")
     t.equal(capd.group("web")["state"], "paused", "state after alice's Pause()")
     t.check("Access denied" in call(t, "Resume", "s", "web", user="bob").stderr, "Resume() by bob")
     t.equal(capd.group("web")["state"], "paused", "state after bob's Resume()")
@@ -133,10 +133,10 @@ def test_dbus_restarted(t):
     pid = capd.pid()
     t.run("systemctl", "restart", "dbus.service", check=0)
     t.check(capd.group("web"), "capctl right after")
-    t.wait(lambda: named(t), "the name on the new bus", 90)
+    t.wait(lambda: named(t), "the name on the new bus")
     t.equal(call(t, "Pause", "s", "web", check=0).stdout, 's "paused"\n', "Pause() on the new bus")
     t.equal(capd.pid(), pid, "the engine")
     t.equal(capd.property("NRestarts"), "0", "restarts")
     # what else lives on the bus, for the tests that follow: logind does not come back by itself
     t.run("systemctl", "restart", "systemd-logind.service")
-    t.wait(lambda: t.run("loginctl", "list-sessions").returncode == 0, "logind on the new bus", 60)
+    t.wait(lambda: t.run("loginctl", "list-sessions").returncode == 0, "logind on the new bus")

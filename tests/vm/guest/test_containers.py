@@ -73,7 +73,7 @@ def test_layouts(t):
     for name in wanted:
         t.equal(groups[name]["processes"], 1, f"processes of {name}")
     t.equal(groups["two"]["processes"], 2, "processes of two containers by the beginning of an id, and by name")
-    t.wait(lambda: rollup(large.pid)["Anonymous"] <= 40 * MIB, "the large container to come under its cap", 90)
+    t.wait(lambda: rollup(large.pid)["Anonymous"] <= 40 * MIB, "the large container to come under its cap")
     capd.wait_state(f"c/{ids[0]}", "ok")
     for process in [*small, *layouts.others]:
         t.equal(rollup(process.pid)["Swap"], 0, "swap of containers below their caps")
@@ -97,7 +97,7 @@ def test_nspawn(t):
     state = capd.wait_group("c", lambda g: g["quality"] == "exact" and g["processes"] >= 4, "the container to be counted")
     # The largest process that runs in it, and from there its cgroup.
     cgroup = f"/machine.slice/machine-{name}.scope"
-    t.wait(lambda: charged_anon(cgroup) <= 50 * MIB, "the container to come under its cap", 90)
+    t.wait(lambda: charged_anon(cgroup) <= 50 * MIB, "the container to come under its cap")
     state = capd.wait_state("c", "ok")
     t.note(f"{state['processes']} processes, {state['resident'] / MIB:.0f} MiB of {state['rss_sum'] / MIB:.0f} MiB RSS")
     t.equal(process.ask("verify", timeout=300)["bad"], 0, "bad pages")

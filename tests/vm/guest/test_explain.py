@@ -69,7 +69,7 @@ def test_shared_memory_and_page_cache(t):
     t.run("dd", "if=/dev/zero", f"of={cache}", "bs=1M", "count=400", "oflag=direct", check=0)
     first = t.unit("sh", "-c", f"dd if=/dev/zero of={shared} bs=1M count=50 && sync {shared} && touch {shared}.done && exec sleep 600",
                    name="capd-test-first")
-    t.wait(lambda: t.run("test", "-e", f"{shared}.done").returncode == 0, "the first unit to have the file", 60)
+    t.wait(lambda: t.run("test", "-e", f"{shared}.done").returncode == 0, "the first unit to have the file")
     family, own = t.unit_workload("family", 200, 20, properties=[f"ExecStartPre=/bin/dd if={cache} of=/dev/null bs=1M"])
     reader, second = t.unit_workload("member", 4, shared, 50)
     capd = t.service(CONFIG.format(f"{own.name} {second.name}"))
@@ -138,7 +138,7 @@ def test_several_releases_of_one_name(t):
     """A cgroup that is gone: what was charged to it is its parent's by now, and the sums hold."""
     shared = f"{t.tmp}/shared"
     first = t.unit("sh", "-c", f"dd if=/dev/zero of={shared} bs=1M count=30 && sync {shared} && touch {shared}.done && exec sleep 600")
-    t.wait(lambda: t.run("test", "-e", f"{shared}.done").returncode == 0, "the first unit to have the file", 60)
+    t.wait(lambda: t.run("test", "-e", f"{shared}.done").returncode == 0, "the first unit to have the file")
     p, unit = t.unit_workload("member", 4, shared, 30)
     gone = first.cgroup
     first.stop()

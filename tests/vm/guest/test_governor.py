@@ -36,7 +36,7 @@ def test_thrashing(t):
 
     capd = t.service(DAEMON + group("g", f"{mib(cap)}M", Unit=unit.name))
     progress.mark()
-    seen = capd.wait_state("g", "thrashing", timeout=90)
+    seen = capd.wait_state("g", "thrashing")
     t.check("working set" in seen["reason"], f"reason: {seen['reason']!r}")
     began = time.monotonic()
     # It goes on for long enough that capd tries again, and again gives up.
@@ -138,7 +138,7 @@ def test_swap_appears(t):
     pid, engine = unit.pid, capd.pid()
     t.check(anon(pid) >= 100 * MIB, "memory went away without swap")
     t.zram(256)
-    t.wait(lambda: anon(pid) <= 50 * MIB, "the group to come under its cap", 90)
+    t.wait(lambda: anon(pid) <= 50 * MIB, "the group to come under its cap")
     capd.wait_state("g", "ok")
     t.equal(capd.pid(), engine, "the engine is the same")
     t.equal(process.ask("verify")["bad"], 0, "bad pages")
@@ -186,7 +186,7 @@ def test_last_resort(t):
         ("never", {}))]
     capd = t.service(DAEMON + "".join(sections))
     (largest, start), (other, other_start) = members["asked"]
-    t.wait(lambda: not alive(largest, start), "the largest member to be killed", 60)
+    t.wait(lambda: not alive(largest, start), "the largest member to be killed")
     capd.wait_state("asked", "ok")
     judge_last_resort(t, capd, "asked", largest, 8)
     t.check(alive(other, other_start), "a smaller member was killed, too")
@@ -207,9 +207,9 @@ def test_last_resort_thrashing(t):
     # A slow guest is tried for longer before that is clear.
     after = int(25 * harness.SLOW)
     capd = t.service(DAEMON + group("g", "36M", Unit=unit.name, LastResort="kill", LastResortAfter=f"{after}s"))
-    capd.wait_state("g", "thrashing", timeout=90)
+    capd.wait_state("g", "thrashing")
     t.equal(process.ask("stat")["bad"], 0, "bad pages")
-    t.wait(lambda: not alive(pid, start), "the process to be killed", 60)
+    t.wait(lambda: not alive(pid, start), "the process to be killed")
     capd.wait_state("g", "ok")
     judge_last_resort(t, capd, "g", pid, after)
 
@@ -230,7 +230,7 @@ def test_last_resort_cgroup(t):
     capd = t.service(DAEMON + "".join(group(name, "50M", Exe=f"{t.tmp}/{name}", LastResort="kill", LastResortAfter="3s")
                                       for name in cases))
     for name in cases:
-        capd.wait_state(name, "ok", timeout=90)
+        capd.wait_state(name, "ok")
     (large, small), outside, _ = cases["whole"]
     t.check(not alive(*large) and not alive(*small), "those of the cgroup died together")
     t.check(alive(*outside), "a member outside of the cgroup was killed")
@@ -251,7 +251,7 @@ def test_idle(t):
     for name in names:
         t.workload("sleepers", 9, comm=name)
     capd = t.service("".join(group(name, "1G", Comm=name) for name in names))
-    t.wait(lambda: all(g["state"] == "ok" and g["processes"] == 10 for g in capd.groups().values()), "50 groups of 10", 120)
+    t.wait(lambda: all(g["state"] == "ok" and g["processes"] == 10 for g in capd.groups().values()), "50 groups of 10")
     engine = capd.pid()
     pids = [engine, *harness.children(engine)]
     t.equal(len(pids), 2, "engine and front")

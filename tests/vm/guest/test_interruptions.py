@@ -40,10 +40,10 @@ class Members:
     def clean(self, what):
         """Nothing of it is left but pages in swap."""
         t = self.t
-        t.wait(lambda: all(cgroup_of(pid) == home for pid, home in self.homes.items()), f"processes to be put back after {what}", 30)
+        t.wait(lambda: all(cgroup_of(pid) == home for pid, home in self.homes.items()), f"processes to be put back after {what}")
         t.equal(read(DAMON, "0").strip(), "0", f"kdamonds after {what}")
         t.equal(cgroup_number(self.unit.cgroup, "memory.high"), None, f"memory.high of the unit after {what}")
-        t.wait(lambda: not os.path.exists(f"{CGROUPS}/capd.slice/capd-moved.scope"), f"the scope to be gone after {what}", 30)
+        t.wait(lambda: not os.path.exists(f"{CGROUPS}/capd.slice/capd-moved.scope"), f"the scope to be gone after {what}")
         for p in self.all:
             t.check(p.child.poll() is None, f"a member has ended after {what}")
 
@@ -59,8 +59,8 @@ def by_reload(t, members):
     """A configuration without these groups: they are let go of, and capd goes on."""
     pid = t.capd.pid()
     t.capd.reload(DAEMON)
-    t.wait(lambda: not t.capd.groups(), "the groups to be gone", 30)
-    t.wait(lambda: read(DAMON, "0").strip() == "0", "the act to end", 30)
+    t.wait(lambda: not t.capd.groups(), "the groups to be gone")
+    t.wait(lambda: read(DAMON, "0").strip() == "0", "the act to end")
     members.clean("a reload")
     t.equal(t.capd.pid(), pid, "the engine")
     t.capd.reload(DAEMON + members.groups)
@@ -72,7 +72,7 @@ def by_restart(t, members):
 
 
 def by_stop(t, members):
-    t.run("systemctl", "stop", "capd.service", check=0, timeout=60)
+    t.run("systemctl", "stop", "capd.service", check=0)
     stopped(t, members, "a stop")
     t.capd.start()
 
@@ -83,8 +83,8 @@ def by_signal(number, what):
         before = t.capd.pid()
         fronts = children(before)
         os.kill(before, number)
-        t.wait(lambda: t.capd.pid() not in (0, before) and t.capd.active() == "active", f"another engine after {what}", 120)
-        t.wait(lambda: t.capd.try_status(), "it to answer", 60)
+        t.wait(lambda: t.capd.pid() not in (0, before) and t.capd.active() == "active", f"another engine after {what}")
+        t.wait(lambda: t.capd.try_status(), "it to answer")
         t.equal([p for p in (before, *fronts) if os.path.exists(f"/proc/{p}")], [], f"processes of the first capd after {what}")
     return end
 
@@ -96,11 +96,11 @@ def test_in_the_middle_of_acting(t):
     members = Members(t)
     capd = t.service(DAEMON + members.groups)
     for end in (by_reload, by_restart, by_stop, by_signal(signal.SIGSTOP, "the watchdog"), by_signal(signal.SIGKILL, "kill -9")):
-        t.wait(lambda: members.caught(capd), "capd to be at work by every means", 90, step=0.02)
+        t.wait(lambda: members.caught(capd), "capd to be at work by every means", step=0.02)
         end(t, members)
         members.touch()
-    t.wait(lambda: members.caught(capd), "capd to be at work by every means", 90, step=0.02)
-    t.run("systemctl", "stop", "capd.service", check=0, timeout=60)
+    t.wait(lambda: members.caught(capd), "capd to be at work by every means", step=0.02)
+    t.run("systemctl", "stop", "capd.service", check=0)
     stopped(t, members, "all of it")
     for p in (members.frames, members.owned):
         t.equal(p.ask("verify", 300).get("bad", 0), 0, "bad pages")

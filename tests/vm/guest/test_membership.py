@@ -61,7 +61,7 @@ def test_idle_processes_that_are_moved(t):
             seen[:] = [truth(everyone), shown(capd)]
             return seen[0] == seen[1]
         try:
-            t.wait(look, f"membership to be what the kernel says {when}", 30)
+            t.wait(look, f"membership to be what the kernel says {when}")
         except Failure as e:
             raise Failure(f"{e}: the kernel {seen[0]}, capd {seen[1]}") from None
     agree("at the beginning")

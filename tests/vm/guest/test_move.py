@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import harness
 from guest import cgroup_number, cgroup_of, cgroup_pids, cgroup_table, read
 from harness import MIB
 
@@ -44,12 +45,12 @@ def group(name, units, cap, more=""):
     return f"[Group {name}]\nUnit={units}\nCap={cap}\nAction=move\nLowWatermark=90%\n{more}"
 
 
-def moved(capd, name, number, timeout=60):
+def moved(capd, name, number, timeout=harness.GUARD):
     return capd.wait_group(name, lambda g: g.get("moved") == number, f"{number} processes moved", timeout)
 
 
 def wait_back(t, process, cgroup):
-    t.wait(lambda: cgroup_of(process) == cgroup, f"process {process} to be back in {cgroup}", 60)
+    t.wait(lambda: cgroup_of(process) == cgroup, f"process {process} to be back in {cgroup}")
 
 
 def two_units(t):
@@ -113,7 +114,7 @@ def test_undone_after_kill(t):
     capd.configure(DAEMON)
     before = capd.pid()
     os.kill(before, signal.SIGKILL)
-    t.wait(lambda: capd.pid() not in (0, before) and capd.answers(), "capd to be started again", 60)
+    t.wait(lambda: capd.pid() not in (0, before) and capd.answers(), "capd to be started again")
     check_home(t, homes)
     check_active(t, pairs)
     t.check("Undoing what a capd that did not end well" in capd.log(), "the log tells")
@@ -181,9 +182,9 @@ def test_no_swap_no_livelock(t):
     began = time.monotonic()
     for g in growers:
         g.grow(60)
-    t.wait(lambda: all(g.size() == 60 for g in growers), "both to have grown", 120)
+    t.wait(lambda: all(g.size() == 60 for g in growers), "both to have grown")
     t.note(f"grew to twice the cap in {time.monotonic() - began:.1f} s")
-    note = capd.wait_group("m", lambda g: "swap" in (g.get("move_note") or ""), "the reason", 60)["move_note"]
+    note = capd.wait_group("m", lambda g: "swap" in (g.get("move_note") or ""), "the reason")["move_note"]
     t.check("add swap" in note, note)
     t.check(cgroup_number("/capd.slice/capd-m.scope", "memory.high") is None, "the limit is lifted")
     capd.stop()
@@ -227,7 +228,7 @@ def test_unit_of_its_own_after_kill(t):
     capd.configure(DAEMON)
     before = capd.pid()
     os.kill(before, signal.SIGKILL)
-    t.wait(lambda: capd.pid() not in (0, before) and capd.answers(), "capd to be started again", 60)
+    t.wait(lambda: capd.pid() not in (0, before) and capd.answers(), "capd to be started again")
     t.wait(lambda: unit.show("MemoryHigh") == str(400 * MIB), "MemoryHigh= of before")
     t.equal(cgroup_number(unit.cgroup, "memory.high"), 400 * MIB, "memory.high")
 

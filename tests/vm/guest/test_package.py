@@ -80,7 +80,7 @@ def without_meson(t):
 def install(t):
     without_meson(t)
     dpkg(t, "-i", PACKAGE)
-    t.wait(answers, "capd.service to answer", 60)
+    t.wait(answers, "capd.service to answer")
 
 
 def answers():
@@ -120,7 +120,7 @@ def test_install_upgrade_purge(t):
     t.check(re.search(r"^capd:", read("/etc/passwd"), re.M), "no user capd was made")
     t.equal([os.stat(f"/proc/{p}").st_uid for p in children(t.capd.pid())], [t.uid("capd")], "users of the front")
     # The bus and the journal have been told by triggers of their own packages.
-    t.wait(lambda: t.run("busctl", "status", "org.capd1").returncode == 0, "org.capd1 on the bus", 60)
+    t.wait(lambda: t.run("busctl", "status", "org.capd1").returncode == 0, "org.capd1 on the bus")
     t.check(in_catalog(t), "nothing of capd in the catalog of messages")
 
     t.run("systemctl", "disable", "--now", "capd.service", check=0)
@@ -152,7 +152,7 @@ def test_administrators_files(t):
     package, now = next_version(t, lambda tree: write(f"{tree}/etc/capd.conf", "# The example of the next version.\n"))
     dpkg(t, "-i", package)
     t.equal(version(t), f"installed {now}", "package")
-    t.wait(answers, "capd.service to answer", 60)
+    t.wait(answers, "capd.service to answer")
     t.check(t.capd.pid() not in (0, before), f"the service was not restarted: main process {before}, then {t.capd.pid()}")
     t.equal(read(CONFIG), mine, "the configuration after the upgrade")
     groups = t.run("/usr/bin/capctl", "status", "-nro", "GROUP", check=0).stdout.split()

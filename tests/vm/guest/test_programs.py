@@ -36,7 +36,7 @@ class Clients:
     def wait_rounds(self, count):
         """Whole runs that begin and end from now on. Seconds that one took."""
         start, began = self.rounds(), time.monotonic()
-        self.t.wait(lambda: self.rounds() > start + count, f"{count} runs of the client", 120, step=0.3)
+        self.t.wait(lambda: self.rounds() > start + count, f"{count} runs of the client", step=0.3)
         return (time.monotonic() - began) / (count + 1)
 
     def stop(self):
@@ -98,7 +98,7 @@ def cap_under_load(t, units, cgroups, cap, clients, meanwhile=None):
     capd.ctl("cap", "program", cap)
     began = time.monotonic()
     try:
-        t.wait(lambda: clients.rounds() and held(cgroups) <= cap, "the program to come under its cap", 60)
+        t.wait(lambda: clients.rounds() and held(cgroups) <= cap, "the program to come under its cap")
     except Failure:
         t.note(capd.ctl("explain", "program").stdout)
         raise
@@ -216,7 +216,7 @@ class Redis:
         last = self("LASTSAVE")
         time.sleep(1)  # it counts in seconds
         self("BGSAVE")
-        self.t.wait(lambda: self.info("rdb_bgsave_in_progress") == "0" and self("LASTSAVE") != last, "a snapshot", 120)
+        self.t.wait(lambda: self.info("rdb_bgsave_in_progress") == "0" and self("LASTSAVE") != last, "a snapshot")
         self.t.equal(self.info("rdb_last_bgsave_status"), "ok", "the snapshot")
 
 
@@ -276,7 +276,7 @@ def test_gunicorn(t):
                      "application:app", User="www-data")
     nginx = service(t, "nginx.service")
     t.wait(lambda: t.run("ab", "-q", "-n", "1", "-s", "600", "http://127.0.0.1:8099/").returncode == 0
-           and len(workers.pids()) == 5, "gunicorn to answer", 120, step=1)
+           and len(workers.pids()) == 5, "gunicorn to answer", step=1)
     clients = Clients(t, "ab -q -s 600 -n 100 -c 4 http://127.0.0.1:8099/")
     cap_under_load(t, [workers.name, "nginx.service"], [workers.cgroup, nginx], 60 * MIB, clients)
     log = clients.stop()

@@ -51,7 +51,7 @@ class Load:
             self.t.equal((answer["errors"], answer["bad"]), (0, 0), "errors and bad pages at the client")
             self.worst = max(self.worst, answer["worst_usec"])
             return answer["asked"] > self.asked and answer["asked"]
-        self.asked = self.t.wait(answered, "the service to answer the client", 30)
+        self.asked = self.t.wait(answered, "the service to answer the client")
 
 
 def prove_madvise_does_nothing(t, load, size):
@@ -186,7 +186,7 @@ def test_strangers_in_the_cgroup(t):
         t.wait(lambda: charged_anon(cgroup) <= (64 + 40 + 4) * MIB, "the shared part of the group to go", 150)
         capd.wait_state("g", "ok")
     else:
-        state = capd.wait_state("g", "unenforceable", timeout=120)
+        state = capd.wait_state("g", "unenforceable")
         t.check("cgroup" in state["reason"], f"the reason does not tell that no cgroup is the group's alone: {state['reason']!r}")
         t.check(rollup(family.pid)["Anonymous"] > 60 * MIB, "what the family shares went away")
     stranger.judge()
