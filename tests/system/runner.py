@@ -61,7 +61,7 @@ def run(tests, make_test=harness.Test, announce=False, excluded=None, out=sys.st
             print(f"# running {limit} {name}", file=out, flush=True)
         mounts = harness.read("/proc/self/mounts").splitlines()
         test = make_test(name)
-        outcome, text, interrupted = "ok", [], False
+        outcome, text, evidence, interrupted = "ok", [], [], False
         began = time.monotonic()
         signal.alarm(limit)
         try:
@@ -76,7 +76,7 @@ def run(tests, make_test=harness.Test, announce=False, excluded=None, out=sys.st
             outcome, text = "not ok", traceback.format_exc().splitlines()
         signal.alarm(0)
         if outcome == "not ok":
-            text += test.evidence()
+            evidence = evidence_of(test)
         problems = test.undo() + [f"left behind: {x}" for x in test.leftovers(mounts)]
         if problems:
             outcome = "not ok"
@@ -87,7 +87,8 @@ def run(tests, make_test=harness.Test, announce=False, excluded=None, out=sys.st
             print(f"ok {number} - {name} # SKIP {outcome[5:]}", file=out)
         else:
             print(f"{outcome} {number} - {name} ({seconds:.1f} s)", file=out)
-        for line in [*test.notes, *text]:
+        # why it failed comes first, as not all may be kept
+        for line in [*text, *test.notes, *evidence]:
             for part in str(line).splitlines():
                 print(f"  # {printable(part)}", file=out)
         out.flush()
@@ -95,6 +96,13 @@ def run(tests, make_test=harness.Test, announce=False, excluded=None, out=sys.st
             print("Bail out! interrupted", file=out, flush=True)
             return None
     return failed
+
+
+def evidence_of(test):
+    try:
+        return test.evidence()
+    except Exception as e:  # the result must be told, and the rest undone
+        return [f"no evidence: {e!r}"]
 
 
 def where(error):

@@ -114,6 +114,8 @@ class Service(Client):
 
     def journal(self):
         """What capd.service has put into the journal since the test began, as dictionaries of its fields."""
+        # What was sent a moment ago may still wait in the journal's socket.
+        self.test.run("journalctl", "--sync", check=0)
         done = self.test.run("journalctl", "-q", "-u", "capd.service", "-o", "json",
                              *([f"--after-cursor={self.cursor}"] if self.cursor else []))
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -36,8 +36,10 @@ def test_states_and_acts(t):
     act_id = ids["Memory of group @CAPD_GROUP@ was paged out"]
     acts = t.wait(lambda: entries(capd, act_id), "an act in the journal")
     act = acts[0]
+    # on a slow machine the time of an act is over before all is done, and the next one goes on
+    unmapped, attempted = (sum(int(e[f"CAPD_{what}_BYTES"]) for e in acts) for what in ("UNMAPPED", "ATTEMPTED"))
+    t.check(25 * MIB <= unmapped <= attempted, f"figures of the acts: {acts}")
     t.equal((act["CAPD_GROUP"], act["CAPD_STRATEGY"], act["CAPD_CAP_BYTES"], act["PRIORITY"]), ("u", "process_madvise", str(30 * MIB), "6"), "fields")
-    t.check(int(act["CAPD_UNMAPPED_BYTES"]) >= 10 * MIB <= int(act["CAPD_ATTEMPTED_BYTES"]), f"figures of the act: {act}")
     t.check("CAPD_FREED_BYTES" in act and "CAPD_DURATION_USEC" in act, f"figures of the act: {act}")
     enforcing = entries(capd, ids["Group @CAPD_GROUP@ is being brought under its cap"])
     t.check(enforcing, "no change to enforcing in the journal")

@@ -91,7 +91,7 @@ def test_units_into_one_scope(t):
     capd.reload(DAEMON)
     check_home(t, homes)
     check_active(t, pairs)
-    t.equal(os.listdir("/run/capd").count("state"), 0, "state file")
+    t.wait(lambda: "state" not in os.listdir("/run/capd"), "the state file to be gone")
 
 
 def test_undone_at_stop(t):
@@ -103,7 +103,7 @@ def test_undone_at_stop(t):
         t.equal(cgroup_of(pid), home, "cgroup after the stop")
     check_home(t, homes)
     check_active(t, pairs)
-    t.check(not os.path.exists("/sys/fs/cgroup/capd.slice"), "capd.slice is gone")
+    t.wait(lambda: not os.path.exists("/sys/fs/cgroup/capd.slice"), "capd.slice to be gone")
 
 
 def test_undone_after_kill(t):
@@ -186,7 +186,7 @@ def test_no_swap_no_livelock(t):
     t.note(f"grew to twice the cap in {time.monotonic() - began:.1f} s")
     note = capd.wait_group("m", lambda g: "swap" in (g.get("move_note") or ""), "the reason")["move_note"]
     t.check("add swap" in note, note)
-    t.check(cgroup_number("/capd.slice/capd-m.scope", "memory.high") is None, "the limit is lifted")
+    t.wait(lambda: cgroup_number("/capd.slice/capd-m.scope", "memory.high") is None, "the limit to be lifted")
     capd.stop()
     for g in growers:
         wait_back(t, g.pid, g.unit.cgroup)
@@ -197,7 +197,7 @@ def test_unit_of_its_own(t):
     process, unit = t.unit_workload("family", 30, 3, name="move-own")
     capd = t.service(DAEMON + group("own", "move-own.service", "200M"))
     t.wait(lambda: unit.show("MemoryHigh") == str(200 * MIB), "MemoryHigh= of the unit")
-    t.equal(cgroup_number(unit.cgroup, "memory.high"), 200 * MIB, "memory.high")
+    t.wait(lambda: cgroup_number(unit.cgroup, "memory.high") == 200 * MIB, "memory.high")
     for pid in process.pids:
         t.equal(cgroup_of(pid), unit.cgroup, "cgroup")
     capd.reload(DAEMON + group("own", "move-own.service", "150M"))
@@ -206,7 +206,7 @@ def test_unit_of_its_own(t):
     t.wait(lambda: cgroup_number(unit.cgroup, "memory.high") == 150 * MIB, "the limit after daemon-reload")
     capd.reload(DAEMON)
     t.wait(lambda: unit.show("MemoryHigh") == "infinity", "MemoryHigh= to be gone")
-    t.equal(cgroup_number(unit.cgroup, "memory.high"), None, "memory.high")
+    t.wait(lambda: cgroup_number(unit.cgroup, "memory.high") is None, "memory.high to be gone")
     t.equal(unit.show("ActiveState"), "active", "the service")
 
 
@@ -216,7 +216,7 @@ def test_unit_of_its_own_at_stop(t):
     t.wait(lambda: unit.show("MemoryHigh") == str(200 * MIB), "MemoryHigh= of the unit")
     capd.stop()
     t.equal(unit.show("MemoryHigh"), "infinity", "MemoryHigh= after the stop")
-    t.equal(cgroup_number(unit.cgroup, "memory.high"), None, "memory.high")
+    t.wait(lambda: cgroup_number(unit.cgroup, "memory.high") is None, "memory.high to be gone")
     t.equal(os.listdir("/run/capd") if os.path.isdir("/run/capd") else [], [], "what is left in the runtime directory")
 
 
@@ -230,7 +230,7 @@ def test_unit_of_its_own_after_kill(t):
     os.kill(before, signal.SIGKILL)
     t.wait(lambda: capd.pid() not in (0, before) and capd.answers(), "capd to be started again")
     t.wait(lambda: unit.show("MemoryHigh") == str(400 * MIB), "MemoryHigh= of before")
-    t.equal(cgroup_number(unit.cgroup, "memory.high"), 400 * MIB, "memory.high")
+    t.wait(lambda: cgroup_number(unit.cgroup, "memory.high") == 400 * MIB, "memory.high of before")
 
 
 def test_origin_gone(t):
@@ -259,7 +259,7 @@ def test_no_main_process(t):
     time.sleep(3)
     for pid, home in homes:
         t.equal(cgroup_of(pid), home, "cgroup")
-    t.check("no main process" in (capd.group("m").get("move_note") or ""), "the reason is shown")
+    capd.wait_group("m", lambda g: "no main process" in (g.get("move_note") or ""), "the reason to be shown")
     t.equal(forking.show("ActiveState"), "active", "the service")
     capd.stop()
     for pid in process.pids:
@@ -276,7 +276,7 @@ def test_session_stays(t):
     moved(capd, "s", len(process.pids))
     for pid in session.pids:
         t.equal(cgroup_of(pid), home, "cgroup of the session's")
-    t.check("session" in (capd.group("s").get("move_note") or ""), "the reason is shown")
+    capd.wait_group("s", lambda g: "session" in (g.get("move_note") or ""), "the reason to be shown")
     t.check(stranger.pids[0] not in cgroup_pids("/capd.slice/capd-s.scope"), "a stranger is not moved")
     capd.stop()
     for pid in process.pids:

@@ -51,7 +51,7 @@ def test_metrics(t):
     t.equal(warnings(capd), [], "warnings in the journal")
     capd.reload(CONFIG.format("/srv/metrics/capd.prom", unit.name))
     t.wait(lambda: any("ReadWritePaths=" in w for w in warnings(capd)), "the log to say what is missing")
-    t.check(not os.path.exists(path), "the file of the old configuration is gone")
+    t.wait(lambda: not os.path.exists(path), "the file of the old configuration to be gone")
     capd.stop()
     drop_in(t, "[Service]\nReadWritePaths=/srv/metrics\n")
     capd.start()

@@ -194,7 +194,7 @@ def test_killed(t):
     t.wait(lambda: capd.pid() not in (0, before) and capd.active() == "active", "another engine")
     t.wait(lambda: capd.try_status(), "it to answer")
     capd.wait_group("u", lambda g: g["quality"] == "exact", "an exact count")
-    t.check(not any(os.path.exists(f"/proc/{f}") for f in front), "the old front lives")
+    t.wait(lambda: not any(os.path.exists(f"/proc/{f}") for f in front), "the old front to end")
     t.equal(capd.property("NRestarts"), "1", "restarts")
     t.check(p.child.poll() is None, "the member runs")
 
@@ -211,7 +211,7 @@ def test_front_killed(t):
 
 def test_watchdog(t):
     """An engine that is stopped tells nobody that it lives: the service manager ends it and starts another one."""
-    drop_in(t, "[Service]\nWatchdogSec=8s\n")
+    drop_in(t, "[Service]\nWatchdogSec=15s\n")
     p, unit = t.unit_workload("member", 20)
     capd = t.service(f"[Group u]\nUnit={unit.name}\nCap=1G\n")
     before = capd.pid()
@@ -223,7 +223,7 @@ def test_watchdog(t):
     capd.wait_group("u", lambda g: g["quality"] == "exact", "an exact count")
     t.check("atchdog" in "\n".join(str(e.get("MESSAGE", "")) for e in capd.journal()), "nothing about the watchdog in the journal")
     t.equal(capd.property("NRestarts"), "1", "restarts")
-    t.check(not os.path.exists(f"/proc/{before}"), "the old engine is there")
+    t.wait(lambda: not os.path.exists(f"/proc/{before}"), "the old engine to be gone")
     t.check(p.child.poll() is None, "the member runs")
 
 
@@ -273,6 +273,6 @@ def test_nothing_of_it_is_left(t):
     t.equal(len(pids), 2, "processes")
     capd.stop()
     t.equal([p for p in pids if os.path.exists(f"/proc/{p}")], [], "processes afterwards")
-    t.check(not os.path.exists(f"{CGROUPS}/capd.service"), "its cgroup")
+    t.wait(lambda: not os.path.exists(f"{CGROUPS}/capd.service"), "its cgroup to be gone")
     t.equal(os.listdir(RUNTIME), [], f"what is left in {RUNTIME}")
     t.equal([line for line in t.run("mount").stdout.splitlines() if "capd" in line], [], "mounts")

@@ -89,8 +89,8 @@ def test_service_over_its_cap(t):
     t.check(state["resident"] <= cap, f"resident is {state['resident']}")
     t.equal(state["processes"], 21, "processes of the group")
     kept = unmapped_cache(load.cgroup)
-    walked = sum(rollup(pid)["Pss"] for pid in load.process.pids)
-    t.check(walked <= cap, f"the kernel's walks add up to {walked} bytes")
+    # what the client uses may just be coming back
+    t.wait(lambda: sum(rollup(pid)["Pss"] for pid in load.process.pids) <= cap, "the kernel's walks to add up to less")
     # The client's pages stay in use, and it stays there.
     highest = 0
     for _ in range(4):
