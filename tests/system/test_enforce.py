@@ -96,13 +96,14 @@ def test_without_swap(t):
     d = t.daemon(config(exe, "100M"))
     group = d.wait_state("g", "unenforceable")
     t.check("swap" in group["reason"], f"the reason does not name swap: {group['reason']!r}")
-    cpu, window = cpu_seconds(d.pid), 15
-    time.sleep(window)
+    began, cpu = time.monotonic(), cpu_seconds(d.pid)
+    time.sleep(15)
     used = cpu_seconds(d.pid) - cpu
-    t.note(f"{used:.3f} s of CPU in {window} s")
-    t.check(used < 0.1 * window * harness.SLOW, f"{used:.2f} s of CPU in {window} s for a group that cannot come down")
+    window = time.monotonic() - began
+    t.note(f"{used:.3f} s of CPU in {window:.0f} s")
+    t.check(used < 0.1 * window * harness.SLOW, f"{used:.2f} s of CPU in {window:.0f} s for a group that cannot come down")
     t.need_no_swap()
-    t.equal(d.group("g")["state"], "unenforceable", "state later")
+    d.wait_state("g", "unenforceable")
     t.check(held(writers) > 195 * MIB, "memory went away without swap")
     for p in writers:
         t.equal(p.ask("verify")["bad"], 0, "bad pages")
@@ -170,9 +171,10 @@ def test_temporary_cap(t):
     exe, p = idle_member(t, 20)
     d = t.daemon(config(exe, "800M", "Action=observe"))
     d.wait_state("g", "ok")
-    d.ctl("cap", "g", "10M", "--for", "5s")
-    t.equal(d.wait_group("g", lambda g: g["cap"] == 10 * MIB, "the temporary cap")["cap"], 10 * MIB, "cap")
+    d.ctl("cap", "g", "10M", "--for", "1h")
+    d.wait_group("g", lambda g: g["cap"] == 10 * MIB, "the temporary cap")
     d.wait_state("g", "observed")
+    d.ctl("cap", "g", "11M", "--for", "1s")
     d.wait_group("g", lambda g: g["cap"] == 800 * MIB, "the temporary cap to end")
     d.ctl("cap", "g", "16M")
     d.wait_group("g", lambda g: g["cap"] == 16 * MIB, "the new cap")
@@ -233,16 +235,17 @@ def test_pressure_threshold(t):
 
 
 def test_reclaim_rate(t):
-    """200 MiB too much at 20 MiB a second take ten seconds; noise only makes it longer."""
+    """200 MiB too much at 20 MiB a second take ten seconds. However late anybody looks, what went did not go faster."""
     t.swapfile(512)
     exe, p = idle_member(t, 300)
     t.daemon(config(exe, "100M", "ReclaimRate=20M"))
     t.wait(lambda: held([p]) < 290 * MIB, "the first act")
     began, first = time.monotonic(), held([p])
     t.wait(lambda: held([p]) <= 110 * MIB, "the group to come down", step=0.02)
-    seconds = time.monotonic() - began
-    t.note(f"{(first - held([p])) / MIB / seconds:.0f} MiB a second")
-    t.check(seconds > 4, f"paged out in {seconds:.1f} s: the rate was not kept")
+    went, seconds = first - held([p]), time.monotonic() - began
+    t.note(f"{went / MIB:.0f} MiB in {seconds:.1f} s")
+    # and what comes together between two looks, which are a second apart
+    t.check(went < (seconds + 1.5) * 20 * MIB, f"{went} bytes were paged out in {seconds:.1f} s: the rate was not kept")
 
 
 def shared_once(p):

@@ -68,9 +68,10 @@ def test_large_group_is_estimated_between_counts(t):
     d.wait_group("large", lambda g: g["quality"] == "exact" and g["state"] == "ok", "an exact count")
     p.ask("overwrite 0 2")  # what they can have mapped reaches the cap, as they wrote to 240 MiB
     p.ask("overwrite 0 4")
-    g = d.wait_group("large", lambda g: g["quality"] == "estimate" and g["state"] == "observed", "an estimate over the cap")
+    # the first one may be of a moment before all is written
+    g = d.wait_group("large", lambda g: g["quality"] == "estimate" and g["state"] == "observed" and
+                     abs(g["resident"] - 482 * MIB) <= g["error_bytes"] + 100 * MIB, "an estimate over the cap, of 482 MiB")
     t.check(g["error_bytes"] > 0, "no error is stated")
-    t.near(g["resident"], 482 * MIB, g["error_bytes"] + 100 * MIB, "resident")
     line = d.ctl("status", "large").stdout.splitlines()[1]
     t.check("~" in line, f"status does not show an estimate as one: {line}")
     t.check(harness.vm(p.pids[0])["VmRSS"] > 110 * MIB, "something was paged out")

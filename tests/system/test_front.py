@@ -67,7 +67,7 @@ def test_front_stopped(t):
     os.kill(front, signal.SIGSTOP)
     cpu = harness.cpu_seconds(d.pid)
     time.sleep(4)
-    t.check(harness.cpu_seconds(d.pid) > cpu, "the engine does nothing while its front hangs")
+    t.wait(lambda: harness.cpu_seconds(d.pid) > cpu, "the engine to do something while its front hangs")
     # Either the engine has replaced it by now, or it goes on as if nothing had been.
     if front in d.fronts():
         os.kill(front, signal.SIGCONT)
@@ -106,8 +106,7 @@ def test_front_flooded(t):
             refused += 1
     t.note(f"{refused} of 600 connections refused or cut, {len(open_ones)} held open")
     cpu = harness.cpu_seconds(d.pid)
-    time.sleep(3)
-    t.check(harness.cpu_seconds(d.pid) > cpu, "the engine stands still while its front is flooded")
+    t.wait(lambda: harness.cpu_seconds(d.pid) > cpu, "the engine to do something while its front is flooded")
     t.check(d.child.poll() is None, "the engine runs")
     for s in open_ones:
         s.close()

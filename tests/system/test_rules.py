@@ -5,8 +5,8 @@ The truth is known three times over: from the program (what it built), from the 
 kernel's own walk (smaps_rollup). All three must agree with the count to the byte.
 """
 import os
+import resource
 import threading
-import time
 
 import harness
 from harness import MIB, PAGE, frame_flags, rollup, vm
@@ -177,19 +177,25 @@ def test_sparse_16_tib_in_pieces(t):
     count_rule(t, "sparse-pieces")
 
 
+def count_holes(t, scenario):
+    """The limit, of CPU time, is far above what walks without the holes take, and far below ones with."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    count_rule(t, scenario)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    t.note(f"{used:.2f} s of CPU")
+    t.check(used < 20 * harness.SLOW, f"an address space that is nearly empty took {used:.0f} s of CPU")
+
+
 def test_sparse_16_tib(t):
-    """2 MiB scattered over 16 TiB. The guard is far above what a walk without the holes takes, and far below one with."""
+    """2 MiB scattered over 16 TiB."""
     t.need(harness.kernel() >= (6, 7) or harness.SLOW == 1,
            "without PAGEMAP_SCAN (Linux 6.7) looking for the pages takes longer than its limit here")
-    began = time.monotonic()
-    count_rule(t, "sparse")
-    t.check(time.monotonic() - began < 20 * harness.SLOW, "a sparse address space must not take so long")
+    count_holes(t, "sparse")
 
 
 def test_reserved_16_tib(t):
-    began = time.monotonic()
-    count_rule(t, "reserved")
-    t.check(time.monotonic() - began < 20 * harness.SLOW, "a reserved address space must not take so long")
+    count_holes(t, "reserved")
 
 
 def test_driver_pages(t):
@@ -220,10 +226,13 @@ def test_hugetlb(t):
     p = t.workload("hugetlb", pin=True)
     before, twice = t.measure(p.pid), harness.mapped_twice(p.pid)
     p.go()
-    p.ask("touch")
-    counted = t.measure(p.pid)
+    for _ in range(20):
+        p.ask("touch")
+        rss, counted = rollup(p.pid)["Rss"], t.measure(p.pid)
+        if rollup(p.pid)["Rss"] == rss:
+            break
     t.equal(counted["hugetlb"] - before["hugetlb"], p.truth["hugetlb"], "hugetlb of one process")
-    t.equal(counted["resident"] + twice, rollup(p.pid)["Rss"], "resident without hugetlb")
+    t.equal(counted["resident"] + twice, rss, "resident without hugetlb")
     both = t.measure(*p.pids)
     t.equal(both["processes"], 2, "processes")
     t.equal(both["hugetlb"], p.truth["hugetlb"], "hugetlb pages of two processes, each once")
@@ -234,8 +243,13 @@ def test_second_process_on_the_same_memory(t):
     p = t.workload("clone-vm", pin=True)
     before = t.measure(p.pid)
     p.go()
-    p.ask("touch")
-    alone, both = t.measure(p.pid), t.measure(*p.pids)
+    # a host may take a clean page between two counts
+    for _ in range(20):
+        p.ask("touch")
+        rss = rollup(p.pid)["Rss"]
+        alone, both = t.measure(p.pid), t.measure(*p.pids)
+        if rollup(p.pid)["Rss"] == rss:
+            break
     t.equal(both["processes"], 2, "processes")
     t.equal(alone["anon"] - before["anon"], p.truth["anon"], "anon of one of them")
     for key in ("resident", "rss_sum", "anon", "file"):
@@ -311,7 +325,10 @@ def test_exit_during_the_scan(t):
     stop = threading.Event()
     t.cleanup(stop.set)
     steady = p.truth["anon"]
-    for _ in range(rounds(60)):
+    left, first = rounds(60), p.ask("stat")["started"]
+    # so many counts, and so many children that came and went meanwhile
+    while left > 0 or p.ask("stat")["started"] <= first + 60:
+        left -= 1
         # Whoever was there when the list was made may be gone by now.
         pids = [p.pid, *harness.children(p.pid)]
         done = t.capctl("measure", "-J", "--comm", "churning", check=0)
@@ -320,4 +337,3 @@ def test_exit_during_the_scan(t):
         t.check(steady <= group["anon"] <= steady + 24 * MIB,
                 f"anon {group['anon']} of a steady {steady} and children that share it")
         t.check(group["resident"] <= group["rss_sum"] + 24 * MIB, f"resident above what was mapped: {group}")
-    t.check(p.ask("stat")["started"] > 60, "no children came and went")

@@ -29,7 +29,7 @@ def test_history(t):
     capd.start()
     capd.wait_group("u", lambda g: g["quality"] == "exact", "an exact count")
     after = history(capd)
-    t.near(after[0]["time_usec"], before[0]["time_usec"], 2e6, "the first point")
+    t.near(after[0]["time_usec"], before[0]["time_usec"], 60e6, "the first point")
     t.check(any(r["resident"] >= 30 * MIB for r in after), f"what was resident: {after}")
     t.equal(warnings(capd), [], "warnings in the journal")
 
