@@ -130,7 +130,7 @@ class Bus:
     def start(self):
         self.child = subprocess.Popen(["dbus-daemon", f"--config-file={self.directory}/conf", "--nofork", "--nopidfile",
                                        "--nosyslog"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.t.wait(lambda: os.path.exists(f"{self.directory}/socket"), "the bus to listen", 30, step=0.02)
+        self.t.wait(lambda: os.path.exists(f"{self.directory}/socket"), "the bus to listen", step=0.02)
 
     def stop(self):
         if self.child and self.child.poll() is None:
@@ -174,7 +174,7 @@ class Bus:
             child.kill()
             child.wait()
         self.t.cleanup(end)
-        self.t.wait(lambda: "Monitoring" in read(f"{self.directory}/said", "") + read(path, "") or os.path.getsize(path), "busctl monitor", 30)
+        self.t.wait(lambda: "Monitoring" in read(f"{self.directory}/said", "") + read(path, "") or os.path.getsize(path), "busctl monitor")
 
         def heard():
             return [json.loads(line) for line in read(path).splitlines() if line.startswith("{") and line.endswith("}")]
