@@ -12,6 +12,16 @@
 /* A group that thrashed and whose processes have all been idle for so long is tried again before its back-off is over. */
 #define IDLE_RECOVERS (30 * USEC_PER_SEC)
 
+/* Of shmem it is not known what is exclusive. All of it may be, but for what several processes of the group are known to share. */
+static uint64_t exclusive_needs_swap(const struct group_sample *s)
+{
+        uint64_t most = s->exclusive_anon + s->shmem;
+
+        if (s->have_private && s->inside_swap != SIZE_UNKNOWN)
+                most = MIN(most, MAX(s->exclusive_anon, less(s->anon + s->shmem, s->inside_swap)));
+        return MIN(most, s->exclusive);
+}
+
 void decide_strategy(const struct decide_facts *facts, bool swap, unsigned useless, uint64_t goal,
                      struct strategy_choice *ret)
 {
@@ -24,8 +34,7 @@ void decide_strategy(const struct decide_facts *facts, bool swap, unsigned usele
                         .swap = swap,
                         .useless = useless,
                         .exclusive = s->exclusive,
-                        /* of shmem it is not known what is exclusive: all of it may be */
-                        .exclusive_swap = MIN(s->exclusive_anon + s->shmem, s->exclusive),
+                        .exclusive_swap = exclusive_needs_swap(s),
                         .inside = s->have_private ? s->inside : SIZE_UNKNOWN,
                         .inside_swap = s->have_private ? s->inside_swap : SIZE_UNKNOWN,
                         .outside = s->have_private ? s->shared_bytes : less(s->resident, s->exclusive),

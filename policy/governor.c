@@ -77,7 +77,7 @@ void describe_obstacle(const struct act_result *a, char *buf, size_t size)
                 const char *text;
         } obstacles[] = {
                         {a->left_shared, "is mapped by more than one process, which process_madvise cannot page out"},
-                        {a->left_no_swap, "is anonymous memory and no swap is free"},
+                        {a->left_no_swap, "is anonymous or shared memory and no swap is free"},
                         {a->left_locked, "is locked in memory"},
                         {a->left_dirty, "is file data still being written"},
                         {a->left_forbidden, "may not be paged out (not permitted by the kernel)"},

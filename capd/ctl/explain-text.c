@@ -200,7 +200,7 @@ static void leftovers(FILE *f, const struct act_result *r)
                         {r->left_shared, "shared: process_madvise(2) cannot page out pages mapped more than once"},
                         {r->left_locked, "locked: mlock(2) or the like; only the program can undo it"},
                         {r->left_dirty, "dirty: must be written to their files first; later acts reach them"},
-                        {r->left_no_swap, "no swap: anonymous memory has nowhere to go; add swap (swapon(8))"},
+                        {r->left_no_swap, "no swap: anonymous and shared memory has nowhere to go; add swap (swapon(8))"},
                         {r->left_forbidden, "not permitted: the kernel refuses these pages to capd"},
                         {r->left_floor, "of processes below ProcessFloor= or covered by Protect="},
                         {r->left_busy, "in use: stayed or came straight back; the cap may be below the working set"},

@@ -205,6 +205,27 @@ static void purely_anonymous_without_swap_is_not_even_tried(void **state)
         assert_true(w.memory.retry_at > w.now);
 }
 
+static void what_the_group_shares_is_not_taken_for_exclusive(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        w.host.swap_total = w.host.swap_free = 0;
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 300 * MIB);
+        w.sample.exclusive = 40 * MIB;
+        w.sample.anon = w.sample.exclusive_anon = 20 * MIB;
+        w.sample.shmem = 260 * MIB;
+        judge(&w);
+        assert_false(w.verdict.act); /* the files may be shmem */
+        w.sample.have_private = true;
+        w.sample.inside = w.sample.inside_swap = 260 * MIB;
+        w.memory.retry_at = 0;
+        judge(&w);
+        assert_true(w.verdict.act);
+        assert_int_equal(w.verdict.choice.strategy, STRATEGY_MADVISE);
+}
+
 static void purely_shared_is_not_even_tried(void **state)
 {
         struct world w;
@@ -344,6 +365,7 @@ int main(void)
                         cmocka_unit_test(work_that_comes_back_is_thrashing),
                         cmocka_unit_test(swap_that_appears_is_used_at_once),
                         cmocka_unit_test(purely_anonymous_without_swap_is_not_even_tried),
+                        cmocka_unit_test(what_the_group_shares_is_not_taken_for_exclusive),
                         cmocka_unit_test(purely_shared_is_not_even_tried),
                         cmocka_unit_test(forced_overrides_back_off_and_threshold),
                         cmocka_unit_test(reclaim_rate_is_kept),
