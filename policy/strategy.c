@@ -182,7 +182,8 @@ static void explain_none(const struct strategy_facts *f, struct strategy_choice 
         if (shared == SIZE_UNKNOWN)
                 shared = known(f->outside); /* who maps it is not known: all that is not exclusive */
         if (!f->swap && stuck > inside && stuck >= known(f->outside)) {
-                add(c, "%s of it is anonymous or shared memory and no swap is free: add swap", format_size(text, stuck));
+                add(c, "%s of it is anonymous or shared memory and no swap is free: add swap",
+                    format_size(text, stuck));
                 return;
         }
         if (f->inside != SIZE_UNKNOWN && f->outside > inside && f->outside > exclusive) {
