@@ -33,6 +33,7 @@ struct worker {
         pthread_t thread;
         _Atomic int phase;
         _Atomic usec_t since; /* start of the guarded call */
+        usec_t overdue;       /* the same, of a call that the last check found to take too long */
         _Atomic bool stopping;
         _Atomic unsigned holders; /* of the struct: the pool and the thread */
 };
@@ -360,20 +361,33 @@ static void give_up(struct worker_pool *p, unsigned i)
         pthread_mutex_unlock(&p->mutex);
 }
 
+/*
+ * Whether a thread is lost: in one call for too long, and still at the next check. A machine that stood still, or was stopped as a
+ * whole, makes every call too long; the check may be the first that runs again, and the thread has until the next one.
+ */
+static bool is_lost(struct worker *w, usec_t now)
+{
+        usec_t since = atomic_load(&w->since);
+        int expected = PHASE_CALLING;
+
+        /* `since` is stored before CALLING: seen as CALLING, it is of this call or of a later one */
+        if (atomic_load(&w->phase) != PHASE_CALLING || now <= since || now - since <= LIMIT_SCAN_CALL_USEC ||
+            atomic_load(&w->since) != since)
+                return false;
+        if (w->overdue != since) {
+                w->overdue = since;
+                return false;
+        }
+        return atomic_compare_exchange_strong(&w->phase, &expected, PHASE_LOST);
+}
+
 unsigned worker_pool_check(struct worker_pool *p)
 {
         usec_t now = p->sys->ops->now(p->sys);
         unsigned n = 0;
 
         for (unsigned i = 0; i < p->n_workers;) {
-                struct worker *w = p->workers[i];
-                usec_t since = atomic_load(&w->since);
-                int expected = PHASE_CALLING;
-
-                /* `since` is stored before CALLING: seen as CALLING, it is of this call or of a later one */
-                if (atomic_load(&w->phase) == PHASE_CALLING && now > since && now - since > LIMIT_SCAN_CALL_USEC &&
-                    atomic_load(&w->since) == since &&
-                    atomic_compare_exchange_strong(&w->phase, &expected, PHASE_LOST)) {
+                if (is_lost(p->workers[i], now)) {
                         give_up(p, i);
                         n++;
                 } else

@@ -56,7 +56,8 @@ void worker_pool_submit(struct worker_pool *p, struct job *job);
 /* Readable when a job is done: then call worker_pool_dispatch(), which calls done() of each. */
 int worker_pool_fd(const struct worker_pool *p);
 void worker_pool_dispatch(struct worker_pool *p);
-/* Gives up threads that hang. Returns how many were; to be called at least once a second while jobs run. */
+/* Gives up threads that hang, at the second call that finds them so. Returns how many were; to be called about twice a second while jobs
+ * run, so that a thread which nobody let run has the time between. */
 unsigned worker_pool_check(struct worker_pool *p);
 bool worker_pool_idle(const struct worker_pool *p);
 /* Threads that one job can make use of here: as many as there are processors that this process may run on. */

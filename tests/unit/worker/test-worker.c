@@ -170,6 +170,7 @@ static void a_hung_thread_is_given_up_and_the_job_goes_on(void **state)
         wait_until_hanging(&t);
         assert_int_equal(worker_pool_check(p), 0); /* not yet */
         atomic_fetch_add(&clock_offset, LIMIT_SCAN_CALL_USEC + USEC_PER_SEC);
+        assert_int_equal(worker_pool_check(p), 0); /* nor yet: it may not have been let run */
         assert_int_equal(worker_pool_check(p), 1);
         assert_int_equal(worker_lost_threads(), 1);
         wait_until_finished(p, &t);
@@ -180,6 +181,31 @@ static void a_hung_thread_is_given_up_and_the_job_goes_on(void **state)
         atomic_store(&t.release, true);
         wait_until_none_is_lost();
         assert_int_equal(t.lost_returns, 1);
+        worker_pool_free(p);
+}
+
+/* The machine stood still: the check runs first, and finds every call too long. */
+static void a_thread_that_was_not_let_run_is_not_given_up(void **state)
+{
+        struct worker_pool *p = pool(1);
+
+        for (int i = 0; i < 2; i++) {
+                struct test_job t;
+
+                test_job_init(&t, 5);
+                atomic_store(&t.hangs_at, 2);
+                worker_pool_submit(p, &t.job);
+                wait_until_hanging(&t);
+                atomic_fetch_add(&clock_offset, LIMIT_SCAN_CALL_USEC + USEC_PER_SEC);
+                /* the second time, too: the first was about another call */
+                assert_int_equal(worker_pool_check(p), 0);
+                atomic_store(&t.release, true);
+                wait_until_finished(p, &t);
+                assert_int_equal(worker_pool_check(p), 0);
+                assert_int_equal(t.runs, 1);
+                assert_int_equal(t.skipped, 0);
+                assert_int_equal(worker_lost_threads(), 0);
+        }
         worker_pool_free(p);
 }
 
@@ -212,6 +238,7 @@ static void too_many_lost_threads_end_the_waiting_jobs(void **state)
                 worker_pool_submit(p, &t[i].job);
                 wait_until_hanging(&t[i]);
                 atomic_fetch_add(&clock_offset, LIMIT_SCAN_CALL_USEC + USEC_PER_SEC);
+                assert_int_equal(worker_pool_check(p), 0);
                 assert_int_equal(worker_pool_check(p), 1);
                 if (i < LIMIT_STUCK_THREADS)
                         wait_until_finished(p, &t[i]);
@@ -368,6 +395,7 @@ static void test_helper_hangs(void **state)
         for (int i = 0; i < 10; i++)
                 nap();
         atomic_fetch_add(&clock_offset, LIMIT_SCAN_CALL_USEC + USEC_PER_SEC);
+        assert_int_equal(worker_pool_check(p), 0);
         assert_int_equal(worker_pool_check(p), 1);
         assert_non_null(o.hanging);
         wait_until_inside(&o, 2); /* the one that was not lost, and a new one */
@@ -402,6 +430,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                         cmocka_unit_test(jobs_run_and_report),
                         cmocka_unit_test(a_hung_thread_is_given_up_and_the_job_goes_on),
+                        cmocka_unit_test(a_thread_that_was_not_let_run_is_not_given_up),
                         cmocka_unit_test(a_thread_between_calls_is_never_given_up),
                         cmocka_unit_test(too_many_lost_threads_end_the_waiting_jobs),
                         cmocka_unit_test(the_end_does_not_wait_for_a_hung_thread),
