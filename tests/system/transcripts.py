@@ -2,9 +2,9 @@
 """The transcripts of the documentation: their scenes, and what they show against what the documented commands print there.
 
 A transcript is a block of README.md or a manual with a mark and a name (tests/blocks.py): commands behind a prompt, "# " for root
-and "$ " for the user alice, each with what it prints. A test sets up the scene and lets a Session play the transcripts of it. Both
-texts must be the same word by word, but for what SCENES and MOMENT say. tests/transcripts puts what was printed into the
-documentation.
+and "$ " for the user alice, each with what it prints, in which no line may begin so. A test sets up the scene and lets a Session
+play the transcripts of it. Both texts must be the same word by word, but for what SCENES and MOMENT say. tests/transcripts puts
+what was printed into the documentation.
 """
 import os
 import re
@@ -24,10 +24,10 @@ SCENES = {
     "status-ok": ("README.md", "documents.quickstart", 0.03),
     "explain": ("README.md", "vm.transcripts.postgresql", 0.25),
     "status-unenforceable": ("README.md", "vm.transcripts.postgresql", 0.25),
-    "status-json": ("man/capctl.1", "documents.bus", 0.05),
+    "status-json": ("man/capctl.1", "documents.bus", 0.02),
     "busctl-tree": ("man/org.capd1.5", "documents.bus", 0),
     "busctl-introspect": ("man/org.capd1.5", "documents.bus", 0),
-    "busctl-get-property": ("man/org.capd1.5", "documents.bus", 0.05),
+    "busctl-get-property": ("man/org.capd1.5", "documents.bus", 0.02),
     "busctl-call": ("man/org.capd1.5", "documents.bus", 0),
     "busctl-monitor": ("man/org.capd1.5", "documents.bus", 0),
     "busctl-polkit": ("man/org.capd1.5", "vm.transcripts.bus", 0),
@@ -35,20 +35,22 @@ SCENES = {
 # Less than this two sizes may always differ by, if neither is 0.
 FLOOR = MIB // 4
 
-# What is of the moment, or of the host rather than of the group: times, rates, numbers of clients, and whom else the kernel charges.
+# What is of the moment, or of the host rather than of the group: times, numbers of clients, and whom else the kernel charges. The last
+# two are settings, and no sizes that may differ.
 MOMENT = [(re.compile(pattern, re.M), to) for pattern, to in (
     (r"(?<=counted )\d+(us|ms|s|min|h)(?= ago$)", "TIME"),
     (r"^(state +\w+ for )\d+(us|ms|s|min|h):", r"\1TIME:"),
-    (r"\d+(\.\d+)?[BKMGT]/s", "RATE"),
     (r"\bCookie=\d+  Timestamp=\"[^\"]*\"", "Cookie=N  Timestamp=\"TIME\""),
     (r":\d+\.\d+(?=\s)", ":N"),
-    (r"^(\.(HostMemory\w+|SnapshotAgeUSec|Tick) +property +t +)\d+", r"\1N"),
+    (r"^(\.Tick +property +t +)\d+", r"\1N"),
     (r"\buser \d+(?= must)", "user N"),
     # releases of busctl draw branches with and without a blank
     (r"─ /", "─/"),
     (r"(^ \+ +\S+ +\d+  (/\S*|no cgroup|\d+ more cgroups?)\n)+", " + others\n"),
     (r"^ [+-] +\S+ +\d+  (mapped, but not by the group|the rest: .*)$", r" SIZE  \1"),
     (r"(?<=touched it first)(;|,\n +most of it to /.*;)", "; CGROUP"),
+    (r"^(cap +)(\S+,.* stops at )(\S+)$", r"\1cap:\2cap:\3"),
+    (r"(?<=\"cap\": )(?=\d)", "cap:"),
 )]
 # Lines that are there if there is enough of it on the host, or if the kernel's counters are not exact.
 OPTIONAL = [re.compile(pattern, re.M) for pattern in (
@@ -133,8 +135,13 @@ def normal(text):
             cells = dict(zip(titles, row.split()))
             if re.fullmatch(r"\d+(us|ms|s|min|h)", cells.get("AGE", "")):
                 cells["AGE"] = "TIME"
-            if "USE%" in cells and cells["USE%"].isdigit():
+            if cells.get("USE%", "").isdigit():
                 cells["USE%"] += "%"
+            if "CAP" in cells:
+                cells["CAP"] = f"cap:{cells['CAP']}"
+            rate = re.fullmatch(r"-?(\d+(?:\.\d+)?)([BKMGT])/s", cells.get("TREND", ""))
+            if rate and float(rate[1]) * SCALE[rate[2]] < FLOOR:
+                cells["TREND"] = "0"
             lines[lines.index(row)] = " ".join(cells.values())
     text = "\n".join(lines) + "\n"
     for pattern, to in MOMENT:
@@ -218,14 +225,19 @@ class Session:
         """
         self.t.check(name in self.documented, f"no transcript {name} in the documentation")
         _, block = self.documented[name]
+        last = [""]
 
         def once():
             text = ""
             for prompt, command, lines in commands(block.text):
                 printed = self._watch(command, meanwhile, until) if meanwhile else self._output(prompt, command)
                 text += "\n".join([f"{prompt} {command}", *cut(lines, printed.splitlines())]) + "\n"
+            last[0] = text
             return text if meanwhile or not until or until(text) else None
-        text = self.t.wait(once, f"what {name} shows", 60, step=0.01)
+        try:
+            text = self.t.wait(once, f"what {name} shows", 60, step=0.01)
+        except Failure as e:
+            raise Failure(f"{e}; at last\n{last[0]}") from None
         self.t.keep(f"transcript-{name}", text)
         self.played.append(name)
         self.wrong += [f"{name}: {w}" for w in differences(block.text, text, SCENES[name][2])]
