@@ -137,7 +137,7 @@ static int native_pidfd_send_signal(const struct sys *sys, int pidfd, int sig)
         return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0U) < 0 ? -errno : 0;
 }
 
-static usec_t clock_usec(clockid_t id)
+usec_t clock_usec(clockid_t id)
 {
         struct timespec ts;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* figures.c: the lists of bus-figures.h as properties and as a{sv}. */
 #include <string.h>
-#include <time.h>
 
+#include "capd/base/sys.h"
 #include "capd/bus-figures.h"
 #include "internal.h"
 
@@ -20,10 +20,7 @@ const struct figure charge_figures[] = {BUS_CHARGE_FIGURES(CHARGE_FIGURE){0}};
 
 static uint64_t sample_age(const struct group_sample *s)
 {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return group_sample_age(s, (usec_t)ts.tv_sec * USEC_PER_SEC + (usec_t)ts.tv_nsec / 1000);
+        return group_sample_age(s, clock_usec(CLOCK_MONOTONIC));
 }
 
 int figure_get_text(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,

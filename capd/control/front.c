@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "capd/base/log.h"
@@ -31,12 +30,7 @@ usec_t front_now(const struct front *f)
 
 int64_t front_realtime(void)
 {
-        struct timespec real, monotonic;
-
-        clock_gettime(CLOCK_REALTIME, &real);
-        clock_gettime(CLOCK_MONOTONIC, &monotonic);
-        return ((int64_t)real.tv_sec - monotonic.tv_sec) * (int64_t)USEC_PER_SEC +
-               (real.tv_nsec - monotonic.tv_nsec) / 1000;
+        return (int64_t)clock_usec(CLOCK_REALTIME) - (int64_t)clock_usec(CLOCK_MONOTONIC);
 }
 
 bool front_may_log(struct front *f, enum log_kind kind)

@@ -12,9 +12,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "capd/base/log.h"
+#include "capd/base/sys.h"
 #include "capd/base/text.h"
 #include "capd/bus.h"
 #include "internal.h"
@@ -25,14 +25,6 @@
 #define RETRY_MIN_USEC  (1 * USEC_PER_SEC)
 /* Clients may run ahead of their share by this much. */
 #define BURST_USEC (1 * USEC_PER_SEC)
-
-static usec_t cpu_now(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-        return (usec_t)ts.tv_sec * USEC_PER_SEC + (usec_t)ts.tv_nsec / 1000;
-}
 
 /* Says what is wrong, once for as long as it is the same. */
 static void trouble(struct system_bus *b, const char *text)
@@ -220,7 +212,7 @@ static int on_resume(sd_event_source *s, uint64_t usec, void *userdata)
 static void account(struct front *f)
 {
         struct system_bus *b = &f->system_bus;
-        usec_t cpu = cpu_now(), now = front_now(f);
+        usec_t cpu = clock_usec(CLOCK_THREAD_CPUTIME_ID), now = front_now(f);
         usec_t paid = (now - b->debt_at) / 10000 * LIMIT_BUS_CPU_BASIS_POINTS;
 
         if (b->served) {

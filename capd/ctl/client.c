@@ -14,7 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "capd/base/sys.h"
 #include "capd/base/text.h"
 #include "capd/bus.h"
 #include "ctl.h"
@@ -24,14 +23,6 @@
 /* A front that was ended is there again within a second. */
 #define CONNECT_TRIES      20U
 #define CONNECT_PAUSE_USEC 100000U
-
-usec_t now_monotonic(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (usec_t)ts.tv_sec * USEC_PER_SEC + (usec_t)ts.tv_nsec / 1000;
-}
 
 void pause_for(usec_t t)
 {

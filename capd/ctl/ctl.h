@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <systemd/sd-bus.h>
 
-#include "capd/base/macros.h"
+#include "capd/base/sys.h"
 #include "capd/wire.h"
 
 /* DESIGN section 7. */
@@ -140,7 +140,6 @@ int figures_read_host(sd_bus_message *m, struct wire_snapshot *ret);
 int figures_read_process(sd_bus_message *m, struct wire_process *ret);
 int figures_read_books(sd_bus_message *m, struct wire_books *ret);
 
-usec_t now_monotonic(void);
 /* Or until a signal. */
 void pause_for(usec_t t);
 
@@ -263,7 +262,6 @@ struct status_row {
         char history[4 * SPARKLINE_CELLS];
 };
 
-uint64_t now_realtime(void);
 /* --since, or `fallback`. 0 or EXIT_USAGE. */
 int since_of(const struct arguments *a, usec_t fallback, usec_t *ret);
 void sparkline(char *buf, size_t size, const struct history_row *rows, size_t n, uint64_t now, bool utf8);

@@ -39,6 +39,6 @@ int verb_explain(const struct arguments *a)
                 return r;
         if (a->json)
                 return print_json(a, &d);
-        explain_text(stdout, &d, h.figures.dry_run, now_monotonic());
+        explain_text(stdout, &d, h.figures.dry_run, clock_usec(CLOCK_MONOTONIC));
         return EXIT_DONE;
 }

@@ -35,14 +35,6 @@ const struct column history_columns[] = {
                 {0},
 };
 
-uint64_t now_realtime(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_REALTIME, &ts);
-        return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
-}
-
 int since_of(const struct arguments *a, usec_t fallback, usec_t *ret)
 {
         char text[64];
@@ -154,7 +146,7 @@ void sparkline(char *buf, size_t size, const struct history_row *rows, size_t n,
 
 void sparklines(sd_bus *bus, struct status_row *rows, size_t n)
 {
-        uint64_t now = now_realtime();
+        uint64_t now = clock_usec(CLOCK_REALTIME);
         bool utf8 = utf8_is_shown();
 
         for (size_t i = 0; i < n; i++) {

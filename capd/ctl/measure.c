@@ -182,7 +182,7 @@ static void look(struct measurement *m)
         struct group_sample *s = &m->group.sample;
         size_t n = 0;
 
-        s->bounds_at = now_monotonic();
+        s->bounds_at = clock_usec(CLOCK_MONOTONIC);
         for (size_t i = 0; i < m->n_members; i++)
                 if (process_look(m->table, m->members[i]) == 0)
                         m->members[n++] = m->members[i];
@@ -248,7 +248,7 @@ static void read_cgroups(struct measurement *m)
                                                     .cgroup = m->members[i]->facts.cgroup};
         if (members && cgroup2_open(&m->sys, &hierarchy) >= 0 &&
             cgroups_find_owned(&hierarchy, members, m->n_members, is_member, m, &owned) >= 0 && owned.n > 0)
-                (void)cgroups_read(&hierarchy, &owned, now_monotonic(), &m->group.cgroups);
+                (void)cgroups_read(&hierarchy, &owned, clock_usec(CLOCK_MONOTONIC), &m->group.cgroups);
         free(members);
 }
 
@@ -320,7 +320,7 @@ static int prepare(struct measurement *m)
         }
         r = process_table_new(&m->sys, (m->policy ? m->policy->facts : 0) | FACT_CGROUP, 0, &m->table);
         if (r >= 0)
-                r = process_table_refresh(m->table, now_monotonic(), USEC_INFINITY, NULL, NULL);
+                r = process_table_refresh(m->table, clock_usec(CLOCK_MONOTONIC), USEC_INFINITY, NULL, NULL);
         return r < 0 ? failed("cannot list processes: %s", strerror(-r)) : 0;
 }
 

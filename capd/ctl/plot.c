@@ -539,7 +539,7 @@ int verb_plot(const struct arguments *a)
 {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_(plot_done) struct plot_group *groups = calloc(a->n_words + 1, sizeof(*groups));
-        uint64_t to = now_realtime(), from = to;
+        uint64_t to = clock_usec(CLOCK_REALTIME), from = to;
         char name[LIMIT_GROUP_NAME_BYTES];
         usec_t since;
         int r;

@@ -210,7 +210,7 @@ static int look(struct suggestion *s)
 {
         int r;
 
-        r = process_table_refresh(s->table, now_monotonic(), MAX_AGE, NULL, NULL);
+        r = process_table_refresh(s->table, clock_usec(CLOCK_MONOTONIC), MAX_AGE, NULL, NULL);
         if (r < 0)
                 return failed("cannot list processes: %s", strerror(-r));
         r = classify(s);
@@ -235,7 +235,7 @@ int verb_suggest(const struct arguments *a)
 {
         struct sigaction action = {.sa_handler = on_signal};
         _cleanup_(suggestion_done) struct suggestion *s = calloc(1, sizeof(*s));
-        usec_t duration = DEFAULT_DURATION, began = now_monotonic(), now;
+        usec_t duration = DEFAULT_DURATION, began = clock_usec(CLOCK_MONOTONIC), now;
         char text[SIZE_TEXT_MAX];
         int r;
 
@@ -255,12 +255,12 @@ int verb_suggest(const struct arguments *a)
                 fprintf(stderr, "Looking for %s; Ctrl-C ends it and proposes from what was seen so far\n",
                         format_time(text, duration));
         do {
-                usec_t at = now_monotonic(), pause;
+                usec_t at = clock_usec(CLOCK_MONOTONIC), pause;
 
                 r = look(s);
                 if (r != 0)
                         return r;
-                now = now_monotonic();
+                now = clock_usec(CLOCK_MONOTONIC);
                 pause = MAX(duration / LOOKS, (now - at) * IDLE_FACTOR);
                 pause = MAX(pause, MIN_INTERVAL);
                 if (now - began + pause > duration)
@@ -268,6 +268,6 @@ int verb_suggest(const struct arguments *a)
                 if (!interrupted)
                         pause_for(pause);
         } while (!interrupted);
-        suggest_print(&s->proposals, stdout, now_monotonic() - began, s->looks, s->host.total);
+        suggest_print(&s->proposals, stdout, clock_usec(CLOCK_MONOTONIC) - began, s->looks, s->host.total);
         return EXIT_DONE;
 }

@@ -112,7 +112,7 @@ static struct libscols_table *fill_table(const struct rows *rows, const struct a
 {
         enum cell_style style = a->json ? CELL_JSON : a->bytes ? CELL_BYTES : CELL_TABLE;
         struct libscols_table *table = new_table(rows->name, a);
-        usec_t now = now_monotonic();
+        usec_t now = clock_usec(CLOCK_MONOTONIC);
         int r;
 
         if (!table)
@@ -143,7 +143,7 @@ static int print_raw(const struct rows *rows, const struct arguments *a)
 {
         enum cell_style style = a->bytes ? CELL_RAW : CELL_TABLE;
         const struct selection *s = rows->columns;
-        usec_t now = now_monotonic();
+        usec_t now = clock_usec(CLOCK_MONOTONIC);
 
         for (size_t i = 0; !a->no_headings && i < s->n; i++)
                 printf("%s%c", s->items[i]->header, i + 1 < s->n ? ' ' : '\n');

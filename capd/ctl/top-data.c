@@ -157,7 +157,7 @@ int top_fetch(struct top *t)
                 return connected ? top_fetch(t) : r;
         }
         t->trouble[0] = '\0';
-        t->fetched_at = now_monotonic();
+        t->fetched_at = clock_usec(CLOCK_MONOTONIC);
         groups_done(&t->groups);
         host_done(&t->host);
         free(t->notes);
@@ -207,7 +207,7 @@ static char *explanation(struct top *t, const struct wire_detail *d)
 
         if (!f)
                 return NULL;
-        explain_text(f, d, t->host.figures.dry_run, now_monotonic());
+        explain_text(f, d, t->host.figures.dry_run, clock_usec(CLOCK_MONOTONIC));
         fclose(f);
         return text;
 }

@@ -334,7 +334,7 @@ static void draw_host(const struct top *t)
 static void draw_notes(const struct top *t)
 {
         char text[768], age[SIZE_TEXT_MAX];
-        usec_t old = (now_monotonic() - t->fetched_at) / USEC_PER_SEC * USEC_PER_SEC;
+        usec_t old = (clock_usec(CLOCK_MONOTONIC) - t->fetched_at) / USEC_PER_SEC * USEC_PER_SEC;
 
         text[0] = '\0';
         if (t->trouble[0] && !t->bus)
@@ -370,7 +370,7 @@ static void draw_keys(const struct top *t)
 static void draw_groups(struct top *t)
 {
         size_t rows = top_rows(t);
-        usec_t now = now_monotonic();
+        usec_t now = clock_usec(CLOCK_MONOTONIC);
         struct plan p;
 
         if (t->chosen < t->first)

@@ -224,7 +224,7 @@ static bool on_key(struct top *t, int key)
 /* Until a key, a signal, or the time. false: the terminal is gone. */
 static bool wait_for_something(usec_t until)
 {
-        usec_t now = now_monotonic();
+        usec_t now = clock_usec(CLOCK_MONOTONIC);
         struct pollfd fds[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = wake[0], .events = POLLIN}};
 
         if (poll(fds, ARRAY_SIZE(fds), until > now ? (int)((until - now + 999) / 1000) : 0) < 0)
@@ -234,7 +234,7 @@ static bool wait_for_something(usec_t until)
 
 static int loop(struct top *t, usec_t interval)
 {
-        usec_t next = now_monotonic() + interval;
+        usec_t next = clock_usec(CLOCK_MONOTONIC) + interval;
         int key;
 
         while (!ended) {
@@ -244,18 +244,20 @@ static int loop(struct top *t, usec_t interval)
                 while (!ended && (key = getch()) != ERR)
                         if (!on_key(t, key))
                                 return EXIT_DONE;
-                if (now_monotonic() < next)
+                if (clock_usec(CLOCK_MONOTONIC) < next)
                         continue;
                 (void)top_fetch(t); /* a restarted daemon is waited for */
-                next = now_monotonic() + interval;
+                next = clock_usec(CLOCK_MONOTONIC) + interval;
         }
         return EXIT_DONE;
 }
 
 int verb_top(const struct arguments *a)
 {
-        _cleanup_(top_done) struct top t = {
-                        .arguments = a, .bus_fd = &bus_fd, .sort = top_column("USE%"), .fetched_at = now_monotonic()};
+        _cleanup_(top_done) struct top t = {.arguments = a,
+                                            .bus_fd = &bus_fd,
+                                            .sort = top_column("USE%"),
+                                            .fetched_at = clock_usec(CLOCK_MONOTONIC)};
         SCREEN *screen = NULL;
         int r;
 

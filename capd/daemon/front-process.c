@@ -8,7 +8,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "capd/base/log.h"
@@ -26,14 +25,6 @@
 #define UNHEARD_MAX (30 * USEC_PER_SEC)
 /* Memory a front may allocate: what LIMIT_CLIENTS clients and the largest snapshot need, several times over. */
 #define FRONT_DATA_MAX (256 * MIB)
-
-static usec_t monotonic(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (usec_t)ts.tv_sec * USEC_PER_SEC + (usec_t)ts.tv_nsec / 1000;
-}
 
 /* Between fork and exec, in the child of a process with threads: system calls only. */
 static void front_process_exec(const struct front_process *f, int channel, char *const argv[])
@@ -79,7 +70,7 @@ int front_process_start(struct front_process *f)
         close_fd(pair[1]);
         f->pid = pid;
         f->channel = pair[0];
-        f->started_at = monotonic();
+        f->started_at = clock_usec(CLOCK_MONOTONIC);
         f->unheard_since = 0;
         r = sd_event_add_child(f->event, &f->child_source, pid, WEXITED, on_child, f);
         if (r >= 0)
@@ -125,7 +116,7 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata)
         struct front_process *f = userdata;
         usec_t wait = 0;
 
-        if (monotonic() - f->started_at < QUICK_DEATH) {
+        if (clock_usec(CLOCK_MONOTONIC) - f->started_at < QUICK_DEATH) {
                 wait = MIN((usec_t)RESTART_MIN << (f->quick_deaths), (usec_t)RESTART_MAX);
                 f->quick_deaths = MIN(f->quick_deaths + 1, 15U);
         } else
@@ -218,8 +209,8 @@ int front_process_send(struct front_process *f, const struct wire_message *m, in
         if (errno != EAGAIN && errno != ENOBUFS)
                 return -errno;
         if (f->unheard_since == 0)
-                f->unheard_since = monotonic();
-        else if (monotonic() - f->unheard_since > UNHEARD_MAX && f->pid > 0) {
+                f->unheard_since = clock_usec(CLOCK_MONOTONIC);
+        else if (clock_usec(CLOCK_MONOTONIC) - f->unheard_since > UNHEARD_MAX && f->pid > 0) {
                 log_warning("The front (pid %d) does not answer; ending it", (int)f->pid);
                 kill(f->pid, SIGKILL);
         }

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "capd/base/macros.h"
 
@@ -81,6 +82,11 @@ ssize_t sys_read_fd(const struct sys *sys, int fd, char *buf, size_t size);
  * if the kernel took only part of it.
  */
 int sys_write_file_at(const struct sys *sys, int dirfd, const char *path, const char *text);
+
+/*
+ * A clock in microseconds, for code that has no sys and injects no time; what measures and enforces asks sys->ops->now().
+ */
+usec_t clock_usec(clockid_t clock);
 
 void close_fd(int fd); /* accepts negative descriptors, keeps errno */
 static inline void closep(int *fd)
