@@ -186,13 +186,15 @@ static int check(const struct arguments *a, const bool *seen)
 {
         for (size_t i = 0; i < N_OPTIONS; i++)
                 if (seen[i] && option_texts[i].verbs && !(option_texts[i].verbs & a->verb->flags)) {
-                        char option[32];
+                        char text[64];
 
-                        snprintf(option, sizeof(option), "--%s", option_texts[i].name);
-                        return usage("this verb does not take %s", option, NULL);
+                        snprintf(text, sizeof(text), "%s does not take --%s", a->verb->name, option_texts[i].name);
+                        return usage("%s", text, NULL);
                 }
-        if (a->n_words < a->verb->min_words)
-                return usage("%s needs more arguments", a->verb->name, NULL);
+        if (a->n_words < a->verb->min_words) {
+                fprintf(stderr, "capctl: an argument is missing: capctl %s %s\n", a->verb->name, a->verb->args);
+                return EXIT_USAGE;
+        }
         if (a->n_words > a->verb->max_words)
                 return usage("'%s' is an argument too many", a->words[a->verb->max_words], NULL);
         if (a->want_estimate && (a->want_private || a->want_pss))

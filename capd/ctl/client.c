@@ -102,10 +102,33 @@ static int start_bus(int socket_fd, sd_bus **ret)
         return 0;
 }
 
+/* sd-bus waits for the end of the authentication without an end, so this is waited for here. */
+static int wait_ready(sd_bus *bus)
+{
+        usec_t until = clock_usec(CLOCK_MONOTONIC) + CALL_TIMEOUT_USEC;
+        int r;
+
+        while ((r = sd_bus_is_ready(bus)) == 0) {
+                usec_t now = clock_usec(CLOCK_MONOTONIC);
+
+                if (now >= until)
+                        return -ETIMEDOUT;
+                r = sd_bus_process(bus, NULL);
+                if (r == 0)
+                        r = sd_bus_wait(bus, until - now);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
 /* A first call shows that somebody serves: a front that is full closes the connection, one that was ended does too. */
 static int ping(sd_bus *bus)
 {
-        return sd_bus_call_method(bus, NULL, BUS_PATH, "org.freedesktop.DBus.Peer", "Ping", NULL, NULL, NULL);
+        int r = wait_ready(bus);
+
+        return r < 0 ? r
+                     : sd_bus_call_method(bus, NULL, BUS_PATH, "org.freedesktop.DBus.Peer", "Ping", NULL, NULL, NULL);
 }
 
 int client_open(const struct arguments *a, sd_bus **ret)

@@ -84,7 +84,8 @@ const struct column group_columns[] = {
                 {"FREED", "freed_total", "of that, given back to the host", COLUMN_SIZE, G(freed_total), N},
                 {"CACHE-TAKEN", "cache_taken_total", "page cache that was reclaimed as well", COLUMN_SIZE,
                  G(cache_taken_total), N},
-                {"REFAULTED", "refaulted_total", "of that, back again", COLUMN_SIZE, G(refaulted_total), N},
+                {"REFAULTED", "refaulted_total", "of what was unmapped, back again", COLUMN_SIZE, G(refaulted_total),
+                 N},
                 {"STRATEGY", "strategy", "by which means it is paged out, or none", COLUMN_TEXT, G(strategy), J | N},
                 {"WORKING-SET", "working_set", "what a thrashing group works with, inferred", COLUMN_SIZE,
                  G(working_set), J | N},
@@ -212,7 +213,7 @@ static int unknown_column(const struct column *all, const char *name)
         if (near)
                 (void)failed("there is no column '%s'; did you mean %s?", text, near);
         else
-                (void)failed("there is no column '%s'; 'capctl --help' lists them", text);
+                (void)failed("there is no column '%s' here; 'capctl --help' lists them", text);
         return EXIT_USAGE;
 }
 

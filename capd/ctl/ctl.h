@@ -145,6 +145,9 @@ void pause_for(usec_t t);
 
 /* -- tables -- */
 
+/* Of standard output; 0 if that is no terminal, or one of which it is not known. */
+unsigned terminal_width(void);
+
 enum column_kind {
         COLUMN_TEXT,
         COLUMN_STATE,
@@ -172,7 +175,7 @@ enum column_flags {
         COLUMN_PSS = 1 << 3,
         COLUMN_MEASURE = 1 << 4, /* default of capctl measure */
         COLUMN_DAEMON = 1 << 5,  /* means nothing without the daemon */
-        COLUMN_WIDE = 1 << 6,    /* default of status where the terminal has room */
+        COLUMN_WIDE = 1 << 6,    /* default where there is room */
         COLUMN_HISTORY = 1 << 7, /* of struct status_row, and asks for the history */
         COLUMN_ESTIMATE = 1 << 8,
         COLUMN_SENTENCE = 1 << 9, /* never cut */

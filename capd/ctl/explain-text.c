@@ -70,11 +70,9 @@ static void sum_of_rss(FILE *f, const struct group_sample *s)
 {
         explain_term(f, ' ', s->rss_sum, "rss_sum: what adding up RES in top gives");
         if (s->rss_sum > s->mapped)
-                explain_term(f, '-', s->rss_sum - s->mapped,
-                             "changed while counting, or error of the kernel's counters");
+                explain_term(f, '-', s->rss_sum - s->mapped, "changed while counting, or the kernel's error");
         else if (s->rss_sum < s->mapped)
-                explain_term(f, '+', s->mapped - s->rss_sum,
-                             "changed while counting, or error of the kernel's counters");
+                explain_term(f, '+', s->mapped - s->rss_sum, "changed while counting, or the kernel's error");
         explain_term(f, '-', s->mapped - s->resident, "pages counted again, being mapped more than once");
         explain_term(f, '=', s->resident, "resident: each page once");
 }
@@ -100,8 +98,8 @@ static void sums(FILE *f, const struct group_sample *s)
         }
         if (s->have_private && s->private_bytes + s->shared_bytes == s->resident) {
                 fputc('\n', f);
-                explain_term(f, ' ', s->private_bytes, "private: what the host gets back if the group ends");
-                explain_term(f, '+', s->shared_bytes, "shared: mapped by processes outside the group too");
+                explain_term(f, ' ', s->private_bytes, "private: the host gets it back if the group ends");
+                explain_term(f, '+', s->shared_bytes, "shared: mapped by others outside the group too");
                 explain_term(f, '=', s->resident, "resident");
         }
         fputs("\n   beside it:\n", f);

@@ -11,6 +11,8 @@
 #include "ctl.h"
 
 #define DEFAULT_SINCE (3600 * USEC_PER_SEC)
+/* Lines with the longest state fit into that. */
+#define FULL_WIDTH 100U
 
 #define R(member) offsetof(struct history_row, member)
 
@@ -26,12 +28,12 @@ const struct column history_columns[] = {
                 {"CAP", "cap", "cap in force", COLUMN_SIZE, R(cap), COLUMN_DEFAULT | COLUMN_JSON},
                 {"WATERMARK", "low_watermark", "where enforcement stops", COLUMN_SIZE, R(watermark), COLUMN_JSON},
                 {"RSS-SUM", "rss_sum", "the largest sum of RSS", COLUMN_SIZE, R(sample.rss_sum),
-                 COLUMN_DEFAULT | COLUMN_JSON},
+                 COLUMN_WIDE | COLUMN_JSON},
                 {"PAGED-OUT", "paged_out", "unmapped by capd in that time", COLUMN_SIZE, R(paged_out),
                  COLUMN_DEFAULT | COLUMN_JSON},
                 {"REFAULTED", "refaulted", "of that, came back", COLUMN_SIZE, R(refaulted),
                  COLUMN_DEFAULT | COLUMN_JSON},
-                {"FREED", "freed", "given back to the host", COLUMN_SIZE, R(freed), COLUMN_DEFAULT | COLUMN_JSON},
+                {"FREED", "freed", "given back to the host", COLUMN_SIZE, R(freed), COLUMN_WIDE | COLUMN_JSON},
                 {0},
 };
 
@@ -70,6 +72,7 @@ int verb_history(const struct arguments *a)
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_free_ struct history_row *rows = NULL;
         struct selection s;
+        unsigned width = terminal_width(), flags = COLUMN_JSON;
         usec_t since;
         size_t n;
         int r;
@@ -78,7 +81,9 @@ int verb_history(const struct arguments *a)
                 (void)failed("--csv excludes --json and --raw");
                 return EXIT_USAGE;
         }
-        r = columns_select(history_columns, a, a->json || a->csv ? COLUMN_JSON : COLUMN_DEFAULT, &s);
+        if (!a->json && !a->csv)
+                flags = COLUMN_DEFAULT | (width == 0 || width >= FULL_WIDTH || a->raw ? COLUMN_WIDE : 0U);
+        r = columns_select(history_columns, a, flags, &s);
         if (r == 0)
                 r = since_of(a, DEFAULT_SINCE, &since);
         if (r == 0)

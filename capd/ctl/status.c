@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -94,8 +93,8 @@ void host_notes(FILE *f, const struct host *h)
         if (s->dry_run)
                 fputs("Dry run: capd decides, but does not act\n", f);
         if (s->quarantined)
-                fprintf(f, "%" PRIu32 " processes do not let themselves be read and are left alone for a while\n",
-                        s->quarantined);
+                fprintf(f, "%" PRIu32 " process%s cannot be read, and %s left alone for a while\n", s->quarantined,
+                        s->quarantined == 1 ? "" : "es", s->quarantined == 1 ? "is" : "are");
 }
 
 static bool needs_reason(enum group_state s)
@@ -131,14 +130,6 @@ static int print_rows(sd_bus *bus, const struct arguments *a, const struct selec
                 rows[i].group = g->items[i];
         sparklines(bus, rows, g->n);
         return table_print("groups", s, a, rows, g->n, sizeof(*rows));
-}
-
-/* Room for a column that is nice to have. */
-static bool terminal_is_wide(void)
-{
-        struct winsize w;
-
-        return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= WIDE_COLUMNS;
 }
 
 static int print_once(const struct arguments *a, const struct selection *s)
@@ -180,7 +171,7 @@ int verb_status(const struct arguments *a)
         int r;
 
         if (!a->json)
-                flags = COLUMN_DEFAULT | (!a->raw && terminal_is_wide() ? COLUMN_WIDE : 0U);
+                flags = COLUMN_DEFAULT | (!a->raw && terminal_width() >= WIDE_COLUMNS ? COLUMN_WIDE : 0U);
         r = columns_select(group_columns, a, flags, &s);
         if (r != 0)
                 return r;

@@ -10,6 +10,7 @@
 #include <libsmartcols.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "ctl.h"
@@ -85,6 +86,13 @@ static int add_row(struct libscols_table *table, const struct selection *s, cons
                 }
         }
         return 0;
+}
+
+unsigned terminal_width(void)
+{
+        struct winsize w;
+
+        return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 ? w.ws_col : 0;
 }
 
 static bool want_colour(void)

@@ -76,9 +76,11 @@ static void command_pause(struct engine *e, const struct wire_command *c, bool p
         apply(e, g);
         event_request(e, g, c, MESSAGE_REQUEST, "%s%s", g ? "" : "Everything ", pause ? "paused" : "resumed");
         if (!pause && g && e->paused)
-                engine_reply(e, c->serial, 0, NULL, 0, "still paused with everything else: capctl resume");
+                engine_reply(e, c->serial, 0, NULL, 0, "%s is still paused with everything else: capctl resume",
+                             g->name);
         else
-                engine_reply(e, c->serial, 0, NULL, 0, "%s", pause ? "paused" : "resumed");
+                engine_reply(e, c->serial, 0, NULL, 0, "%s is %s", g ? g->name : "everything",
+                             pause ? "paused" : "resumed");
 }
 
 static void command_set_cap(struct engine *e, const struct wire_command *c)
@@ -111,10 +113,16 @@ static void command_set_cap(struct engine *e, const struct wire_command *c)
                      g->temporary_cap && c->duration ? format_time(wait, c->duration) : "");
 }
 
+/* As far as is known: a group that has grown since is brought down all the same. */
+static bool is_below(const struct group_sample *s, uint64_t watermark)
+{
+        return (s->quality == QUALITY_EXACT || s->quality == QUALITY_BOUND_UPPER) && s->resident <= watermark;
+}
+
 static void command_enforce(struct engine *e, const struct wire_command *c)
 {
         struct group *g = group_find(e, c->group);
-        char text[SIZE_TEXT_MAX];
+        char low[SIZE_TEXT_MAX], held[SIZE_TEXT_MAX];
 
         if (!g)
                 refuse(e, g, c, -ENOENT, "no such group: %s", c->group);
@@ -133,8 +141,16 @@ static void command_enforce(struct engine *e, const struct wire_command *c)
                 event_request(e, g, c, MESSAGE_REQUEST, "enforcement asked for");
                 g->forced = true;
                 apply(e, g);
-                engine_reply(e, c->serial, 0, NULL, 0, "bringing it down to its low watermark of %s",
-                             format_size(text, g->settings.low));
+                format_size(low, g->settings.low);
+                if (g->sample.processes == 0)
+                        engine_reply(e, c->serial, 0, NULL, 0, "%s has no processes: nothing to do", g->name);
+                else if (is_below(&g->sample, g->settings.low))
+                        engine_reply(e, c->serial, 0, NULL, 0,
+                                     "%s holds %s, no more than its low watermark of %s: nothing to do", g->name,
+                                     format_size(held, g->sample.resident), low);
+                else
+                        engine_reply(e, c->serial, 0, NULL, 0, "bringing %s down to its low watermark of %s", g->name,
+                                     low);
         }
 }
 

@@ -170,7 +170,8 @@ int engine_run(struct engine *e)
 {
         engine_tick(e);
         sd_notify(0, "READY=1");
-        log_notice("Watching %zu groups%s", e->n_groups, e->dry_run ? ", never acting (--dry-run)" : "");
+        log_notice("Watching %zu group%s%s", e->n_groups, e->n_groups == 1 ? "" : "s",
+                   e->dry_run ? ", never acting (--dry-run)" : "");
         return sd_event_loop(e->event);
 }
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -22,7 +24,7 @@
 #define RESTART_MIN (50 * USEC_PER_MSEC)
 #define RESTART_MAX USEC_PER_SEC
 /* A front that takes no message for so long is stuck. */
-#define UNHEARD_MAX (30 * USEC_PER_SEC)
+#define UNHEARD_MAX (15 * USEC_PER_SEC)
 /* Memory a front may allocate: what LIMIT_CLIENTS clients and the largest snapshot need, several times over. */
 #define FRONT_DATA_MAX (256 * MIB)
 
@@ -72,6 +74,7 @@ int front_process_start(struct front_process *f)
         f->channel = pair[0];
         f->started_at = clock_usec(CLOCK_MONOTONIC);
         f->unheard_since = 0;
+        f->queued = 0;
         r = sd_event_add_child(f->event, &f->child_source, pid, WEXITED, on_child, f);
         if (r >= 0)
                 r = sd_event_add_io(f->event, &f->channel_source, f->channel, EPOLLIN, on_channel, f);
@@ -179,6 +182,29 @@ static int on_channel(sd_event_source *s, int fd, uint32_t revents, void *userda
         return 0;
 }
 
+/* unix(7): SIOCOUTQ is what the other side has not read yet. Whoever takes a message now and then is alive. */
+static int queued(const struct front_process *f)
+{
+        int n = 0;
+
+        return ioctl(f->channel, SIOCOUTQ, &n) < 0 ? 0 : n;
+}
+
+static void watch_for_silence(struct front_process *f)
+{
+        int n = queued(f);
+        usec_t now = clock_usec(CLOCK_MONOTONIC);
+
+        if (n == 0 || n < f->queued)
+                f->unheard_since = 0;
+        else if (f->unheard_since == 0)
+                f->unheard_since = now;
+        else if (now - f->unheard_since > UNHEARD_MAX && f->pid > 0) {
+                log_warning("The front (pid %d) does not answer; ending it", (int)f->pid);
+                kill(f->pid, SIGKILL);
+        }
+}
+
 int front_process_send(struct front_process *f, const struct wire_message *m, int body_fd)
 {
         _cleanup_close_ int body = body_fd;
@@ -202,19 +228,11 @@ int front_process_send(struct front_process *f, const struct wire_message *m, in
                 c->cmsg_len = CMSG_LEN(sizeof(int));
                 memcpy(CMSG_DATA(c), &body, sizeof(int));
         }
-        if (sendmsg(f->channel, &h, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
-                f->unheard_since = 0;
-                return 0;
-        }
-        if (errno != EAGAIN && errno != ENOBUFS)
-                return -errno;
-        if (f->unheard_since == 0)
-                f->unheard_since = clock_usec(CLOCK_MONOTONIC);
-        else if (clock_usec(CLOCK_MONOTONIC) - f->unheard_since > UNHEARD_MAX && f->pid > 0) {
-                log_warning("The front (pid %d) does not answer; ending it", (int)f->pid);
-                kill(f->pid, SIGKILL);
-        }
-        return -EAGAIN;
+        watch_for_silence(f);
+        if (sendmsg(f->channel, &h, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+                return errno == ENOBUFS ? -EAGAIN : -errno;
+        f->queued = queued(f);
+        return 0;
 }
 
 /* Clients have gone; what is to be stored is not lost. */

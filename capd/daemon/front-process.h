@@ -28,6 +28,7 @@ struct front_process {
         gid_t gid;
         usec_t started_at;
         usec_t unheard_since;  /* since when it takes no message; 0 it does */
+        int queued;            /* what it had not taken after the last one was sent */
         unsigned quick_deaths; /* in a row */
         void (*on_command)(const struct wire_command *c, int body_fd, void *userdata); /* body_fd -1: none */
         void (*on_start)(void *userdata); /* a new front knows nothing yet */

@@ -35,7 +35,7 @@ static void print_help(FILE *f)
               "      --dry-run                decide and report, but never act\n"
               "      --features               show what works on this host with these rights, and end\n"
               "  -h, --help                   show this help, and end\n"
-              "      --version                show the version, and end\n\n"
+              "  -V, --version                show the version, and end\n\n"
               "See capd(8), capd.conf(5) and capctl(1).\n",
               f);
 }
@@ -43,7 +43,7 @@ static void print_help(FILE *f)
 /* -1: go on; else the exit status. */
 static int parse_options(int argc, char *argv[], struct options *o)
 {
-        enum { OPT_RUNTIME = 256, OPT_STATE, OPT_DRY_RUN, OPT_FEATURES, OPT_VERSION };
+        enum { OPT_RUNTIME = 256, OPT_STATE, OPT_DRY_RUN, OPT_FEATURES };
         static const struct option longs[] = {
                         {"config", required_argument, NULL, 'c'},
                         {"runtime-directory", required_argument, NULL, OPT_RUNTIME},
@@ -51,12 +51,12 @@ static int parse_options(int argc, char *argv[], struct options *o)
                         {"dry-run", no_argument, NULL, OPT_DRY_RUN},
                         {"features", no_argument, NULL, OPT_FEATURES},
                         {"help", no_argument, NULL, 'h'},
-                        {"version", no_argument, NULL, OPT_VERSION},
+                        {"version", no_argument, NULL, 'V'},
                         {},
         };
         int c;
 
-        while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) >= 0)
+        while ((c = getopt_long(argc, argv, "c:hV", longs, NULL)) >= 0)
                 switch (c) {
                 case 'c':
                         o->config_file = optarg;
@@ -73,17 +73,18 @@ static int parse_options(int argc, char *argv[], struct options *o)
                 case OPT_FEATURES:
                         o->features = true;
                         break;
-                case OPT_VERSION:
+                case 'V':
                         puts("capd " CAPD_VERSION);
                         return EXIT_SUCCESS;
                 case 'h':
                         print_help(stdout);
                         return EXIT_SUCCESS;
-                default:
+                default: /* getopt has said what is wrong */
+                        fputs("Try 'capd --help'.\n", stderr);
                         return EX_USAGE;
                 }
         if (optind < argc) {
-                fprintf(stderr, "capd: unexpected argument '%s'; see capd --help\n", argv[optind]);
+                fprintf(stderr, "capd: unexpected argument '%s'\nTry 'capd --help'.\n", argv[optind]);
                 return EX_USAGE;
         }
         /* a second capd must not write what the first one keeps */

@@ -159,10 +159,13 @@ void features_print(FILE *f, const struct features *x)
         print_feature(f, "memory-reclaim", x->memory_reclaim,
                       x->memory_reclaim ? "paging out whole cgroups, shared pages too" : x->why_memory_reclaim);
         print_feature(f, "reclaim-swappiness", x->reclaim_swappiness,
-                      x->reclaim_swappiness ? "with a preference for anonymous memory or files" : "Linux 6.11 has it");
+                      x->reclaim_swappiness ? "with a preference for anonymous memory or files"
+                      : x->memory_reclaim   ? "Linux 6.11 has it"
+                                            : "see memory-reclaim");
         print_feature(f, "reclaim-anon-only", x->reclaim_anon_only,
                       x->reclaim_anon_only ? "without taking page cache"
-                                           : "Linux 6.16 has it; page cache is taken first without");
+                      : x->memory_reclaim  ? "Linux 6.16 has it; page cache is taken first without"
+                                           : "see memory-reclaim");
         print_feature(f, "memory-pressure", x->psi,
                       x->psi ? "stalls for want of memory are seen" : "boot with psi=1, CONFIG_PSI in the kernel");
         print_feature(f, "exact-rss-counters", x->rss_error_pages == 0,

@@ -161,13 +161,14 @@ int engine_reload(struct engine *e, char **ret_problems)
                 TAKE_PTR(policy);
                 e->config_error[0] = '\0';
                 event_log(e, NULL, EVENT_REQUEST, LOG_NOTICE, MESSAGE_RELOADED, NULL,
-                          "Configuration reloaded: %zu sections", e->policy->n_sections);
+                          "Configuration reloaded: %zu group%s", e->n_groups, e->n_groups == 1 ? "" : "s");
         } else {
                 log_problems(problems);
                 text_copy(e->config_error, sizeof(e->config_error), problems ? problems : strerror(-r));
                 event_log(e, NULL, EVENT_REQUEST, LOG_ERR, MESSAGE_RELOAD_FAILED,
                           LOG_FIELDS({"CAPD_PROBLEMS", e->config_error}),
-                          "The configuration was not accepted (%s); the old one stays in force", strerror(-r));
+                          "The configuration was not accepted%s%s%s; the old one stays in force", problems ? "" : " (",
+                          problems ? "" : strerror(-r), problems ? "" : ")");
         }
         sd_notify(0, "READY=1");
         if (r < 0 && ret_problems)

@@ -105,7 +105,7 @@ def test_who_may_do_what(t):
     t.equal(bus.error_of("Measure", "nosuch", **other)[0], "org.capd1.Error.NoSuchGroup", "Measure() of no group")
     t.equal(bus.error_of("Pause", "nosuch")[0], "org.capd1.Error.NoSuchGroup", "Pause() of no group")
     t.equal(bus.error_of("Enforce", "web")[0], "org.freedesktop.DBus.Error.InvalidArgs", "Enforce() of an observed group")
-    t.equal(bus.call("Pause", "s", "web", check=0).stdout, 's "paused"\n', "Pause() by root")
+    t.equal(bus.call("Pause", "s", "web", check=0).stdout, 's "web is paused"\n', "Pause() by root")
     t.equal(d.group("web")["state"], "paused", "state")
     t.check("polkit cannot be asked" in d.log(), "the log says so")
 

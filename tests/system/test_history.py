@@ -5,11 +5,14 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import xml.etree.ElementTree
 
+import harness
 from harness import MIB, read
+from terminal import Terminal
 
 CONFIG = "[Daemon]\nSampleInterval=1s\nExactInterval=2s\nCPUBudget=50%\n[Group me]\nComm=histmember\nCap=1G\nAction=observe\n"
 
@@ -50,6 +53,18 @@ def test_history(t):
     t.check("no such group" in d.ctl("history", "nobody", check=1).stderr, "a group that is not there")
     t.check("--since" in d.ctl("status", "--since", "1h", check=2).stderr, "an option of another verb")
     t.check("'never'" in d.ctl("history", "me", "--since", "never", check=2).stderr, "a time that is none")
+
+
+def test_narrow_terminal(t):
+    """A line a point: what would not fit is left out, and there again where there is room for it."""
+    member(t)
+    d = started(t)
+    term = Terminal(t)
+    for width, shown in ((80, False), (120, True)):
+        term.tmux("resize-window", "-x", width)
+        term.run(f"clear; {shlex.quote(harness.CAPCTL)} --runtime-directory {shlex.quote(d.runtime)} history me; echo at={width}")
+        screen = term.shows(rf"^at={width}$")
+        t.equal(bool(re.search(r"^ *TIME.* RSS-SUM .* FREED$", screen, re.M)), shown, f"columns at {width}:\n{screen}")
 
 
 def test_sparkline(t):

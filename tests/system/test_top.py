@@ -138,6 +138,18 @@ def test_daemon_that_goes_and_comes(t):
     term.keys("q")
 
 
+def test_page_of_processes(t):
+    """All of them, the last one and an only one too."""
+    d = started(t)
+    member, = (p["pid"] for p in json.loads(d.ctl("ps", "small", "-J").stdout)["processes"])
+    term = Terminal(t)
+    term.run(command(d))
+    term.shows(r"^small +ok")
+    term.keys("n", "End", "p")
+    term.shows(r"^ *PID +USER", rf"^ *{member} ", r"arrows move +small")
+    term.keys("q", "q")
+
+
 def test_ended_by_a_signal(t):
     """The terminal is as it was, also while a call waits for an engine that does not answer."""
     d = started(t)

@@ -54,7 +54,7 @@ MOMENT = [(re.compile(pattern, re.M), to) for pattern, to in (
 )]
 # Lines that are there if there is enough of it on the host, or if the kernel's counters are not exact.
 OPTIONAL = [re.compile(pattern, re.M) for pattern in (
-    r"^ [+-] .*  changed while counting, or error of the kernel's counters\n",
+    r"^ [+-] .*  changed while counting, or the kernel's error\n",
     r"^ +\S+ is charged there and mapped by processes outside of the group alone;\n",
     r"^ +\S+ of what the group maps is charged to (others, which touched it first; CGROUP|no cgroup;)\n",
 )]
