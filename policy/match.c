@@ -16,6 +16,9 @@
 #include "glob.h"
 #include "selectors.h"
 
+/* What the cgroup alone tells. */
+#define BY_CGROUP (1U << SELECT_CGROUP | 1U << SELECT_UNIT | 1U << SELECT_CONTAINER)
+
 /* Names of containers and units are at most NAME_MAX bytes, as each is a directory. */
 #define CGROUP_NAME_MAX 256U
 
@@ -236,6 +239,24 @@ static bool for_each_value(enum for_each by, struct subject *s, char *buf, size_
         return false;
 }
 
+static bool match_section(const struct policy *p, size_t i, struct subject *s, struct match *ret)
+{
+        const struct policy_section *section = &p->sections[i];
+        char value[LIMIT_CGROUP_BYTES];
+
+        if (!all_keys_match(section->selectors, s))
+                return false;
+        if (section->for_each == FOR_EACH_NONE) {
+                text_copy(ret->name, sizeof(ret->name), section->name);
+        } else {
+                if (!for_each_value(section->for_each, s, value, sizeof(value)))
+                        return false;
+                make_name(ret->name, sizeof(ret->name), section->name, value);
+        }
+        ret->section = i;
+        return true;
+}
+
 size_t match_process(const struct policy *p, const struct match_world *w, const struct process_facts *f,
                      struct match *ret, size_t max)
 {
@@ -244,22 +265,8 @@ size_t match_process(const struct policy *p, const struct match_world *w, const 
 
         if (f->kernel_thread || f->zombie)
                 return 0;
-        for (size_t i = 0; i < p->n_sections && n < max; i++) {
-                const struct policy_section *section = &p->sections[i];
-
-                if (!all_keys_match(section->selectors, &s))
-                        continue;
-                if (section->for_each == FOR_EACH_NONE) {
-                        text_copy(ret[n].name, sizeof(ret[n].name), section->name);
-                } else {
-                        char value[LIMIT_CGROUP_BYTES];
-
-                        if (!for_each_value(section->for_each, &s, value, sizeof(value)))
-                                continue;
-                        make_name(ret[n].name, sizeof(ret[n].name), section->name, value);
-                }
-                ret[n++].section = i;
-        }
+        for (size_t i = 0; i < p->n_sections && n < max; i++)
+                n += match_section(p, i, &s, &ret[n]);
         return n;
 }
 
@@ -279,12 +286,51 @@ bool match_protected(const struct policy *p, const struct match_world *w, const 
         return false;
 }
 
+static bool is_by_cgroup(const struct policy_section *s)
+{
+        return s->for_each == FOR_EACH_CGROUP || s->for_each == FOR_EACH_UNIT || s->for_each == FOR_EACH_CONTAINER;
+}
+
 bool match_by_cgroup(const struct policy *p, const struct policy_section *s)
 {
-        const unsigned by_cgroup = 1U << SELECT_CGROUP | 1U << SELECT_UNIT | 1U << SELECT_CONTAINER;
-
-        if (s->for_each != FOR_EACH_NONE && s->for_each != FOR_EACH_CGROUP && s->for_each != FOR_EACH_UNIT &&
-            s->for_each != FOR_EACH_CONTAINER)
+        if (s->for_each != FOR_EACH_NONE && !is_by_cgroup(s))
                 return false;
-        return !(s->selectors->used & ~by_cgroup) && !(p->daemon.protect && p->daemon.protect->used & ~by_cgroup);
+        return !(s->selectors->used & ~BY_CGROUP) && !(p->daemon.protect && p->daemon.protect->used & ~BY_CGROUP);
+}
+
+bool match_in_cgroup(const struct policy *p, size_t section, const char *cgroup, struct match *ret)
+{
+        const struct process_facts f = {.cgroup = cgroup};
+        struct subject s = {.facts = &f};
+
+        return match_by_cgroup(p, &p->sections[section]) && match_section(p, section, &s, ret);
+}
+
+bool match_needs_cgroups(const struct policy *p)
+{
+        for (size_t i = 0; i < p->n_sections; i++)
+                if (!is_by_cgroup(&p->sections[i]) && !(p->sections[i].selectors->used & BY_CGROUP))
+                        return false;
+        return p->n_sections > 0;
+}
+
+static bool may_be_in_cgroup(const struct policy_section *section, struct subject *s)
+{
+        char value[LIMIT_CGROUP_BYTES];
+
+        for (unsigned left = section->selectors->used & BY_CGROUP; left; left &= left - 1)
+                if (!key_matches(section->selectors, (enum selector_key)__builtin_ctz(left), s))
+                        return false;
+        return !is_by_cgroup(section) || for_each_value(section->for_each, s, value, sizeof(value));
+}
+
+bool match_wants_cgroup(const struct policy *p, const char *cgroup)
+{
+        const struct process_facts f = {.cgroup = cgroup};
+        struct subject s = {.facts = &f};
+
+        for (size_t i = 0; i < p->n_sections; i++)
+                if (may_be_in_cgroup(&p->sections[i], &s))
+                        return true;
+        return false;
 }

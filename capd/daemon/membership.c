@@ -140,11 +140,33 @@ void membership_collect(struct engine *e, usec_t now)
         }
 }
 
+static bool is_wanted(void *userdata, const char *cgroup)
+{
+        const struct engine *e = userdata;
+
+        return match_wants_cgroup(e->policy, cgroup);
+}
+
+/*
+ * Where all groups are of certain cgroups, nobody else need be looked at. Not so where capd moves processes: the cgroup that it puts them into is
+ * not the one by which they are members.
+ */
+static bool needs_cgroups(const struct engine *e)
+{
+        for (size_t i = 0; i < e->policy->n_sections; i++)
+                if (e->policy->sections[i].action == ACTION_MOVE)
+                        return false;
+        return match_needs_cgroups(e->policy) && !move_holds_any(e);
+}
+
 void membership_refresh(struct engine *e)
 {
         usec_t now = e->sys.ops->now(&e->sys);
         int r;
 
+        if (e->rematch)
+                process_table_narrow(e->table, NULL, NULL); /* what was wanted by another policy */
+        process_table_narrow(e->table, needs_cgroups(e) ? is_wanted : NULL, e);
         r = process_table_refresh(e->table, now, e->policy->daemon.scan_interval, membership_forget, NULL);
         if (r < 0 && r != e->table_error)
                 log_warning("Cannot list all processes: %s, ignoring until the next look", strerror(-r));

@@ -450,6 +450,11 @@ void move_look(struct engine *e)
         mover_attend(m);
 }
 
+bool move_holds_any(const struct engine *e)
+{
+        return e->mover && e->mover->groups;
+}
+
 void move_fill(const struct group *g, struct wire_group *ret)
 {
         const struct move_group *x = g->move;

@@ -109,6 +109,23 @@ static bool is_young_member(const struct question *q, pid_t pid)
         return is_known_member(q, parent) && parent->facts.uid == st.st_uid;
 }
 
+/* One that is not in the table: it has come since the last look, or is in a cgroup that no group wants. */
+static bool is_unknown_member(const struct question *q, pid_t pid)
+{
+        const struct policy *policy = q->engine->policy;
+        _cleanup_free_ char *cgroup = NULL;
+        struct match match;
+
+        if (process_read_cgroup(&q->engine->sys, pid, &cgroup) >= 0 && cgroup) {
+                if (process_table_is_narrowed(q->engine->table) && !match_wants_cgroup(policy, cgroup))
+                        return false;
+                if (match_in_cgroup(policy, q->group->section, cgroup, &match) &&
+                    strcmp(match.name, q->group->name) == 0)
+                        return true;
+        }
+        return is_young_member(q, pid);
+}
+
 /* Whoever is not known, or is covered by Protect=, makes a cgroup one that the group shares with others. */
 static bool is_member(pid_t pid, void *userdata)
 {
@@ -119,8 +136,7 @@ static bool is_member(pid_t pid, void *userdata)
                 return is_known_member(q, p);
         if (pid <= 0)
                 return false; /* of no PID namespace that capd sees */
-        return match_by_cgroup(q->engine->policy, &q->engine->policy->sections[q->group->section]) ||
-               is_young_member(q, pid);
+        return is_unknown_member(q, pid);
 }
 
 bool surroundings_is_member(const struct engine *e, const struct group *g, pid_t pid)

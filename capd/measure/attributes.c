@@ -40,7 +40,7 @@ static int read_exe(const struct sys *sys, int dirfd, char **ret)
         return *ret ? 0 : -ENOMEM;
 }
 
-int cgroup_of(const struct sys *sys, int dirfd, const char *process, char **ret)
+static int cgroup_of(const struct sys *sys, int dirfd, const char *process, char **ret)
 {
         char text[16384], path[LIMIT_CGROUP_BYTES], file[48];
         ssize_t n;
@@ -56,6 +56,14 @@ int cgroup_of(const struct sys *sys, int dirfd, const char *process, char **ret)
                 return 0;
         *ret = strdup(path);
         return *ret ? 0 : -ENOMEM;
+}
+
+int process_read_cgroup(const struct sys *sys, pid_t pid, char **ret)
+{
+        char path[32];
+
+        snprintf(path, sizeof(path), "proc/%d", (int)pid);
+        return cgroup_of(sys, sys->root_fd, path, ret);
 }
 
 static int read_ids(const struct sys *sys, int dirfd, uid_t *ret_uid, gid_t *ret_gid)

@@ -9,181 +9,12 @@
  * In a threaded subtree (Documentation/admin-guide/cgroup-v2.rst, "Threads") cgroup.procs cannot be read, with EOPNOTSUPP; the
  * processes are listed by the cgroup on top of it, and there is no memory controller inside.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
 #include "cgroups-internal.h"
-#include "proc-parse.h"
-
-#define LIST_BYTES 4096U
-
-/* -- the tasks of one -- */
-
-struct pids {
-        pid_t *items;
-        size_t n, allocated;
-};
-
-static void pids_done(struct pids *p)
-{
-        free(p->items);
-}
-
-static int pids_add(struct pids *p, pid_t pid)
-{
-        if (p->n == p->allocated) {
-                size_t n = p->allocated ? p->allocated * 2 : 64;
-                pid_t *items;
-
-                if (p->n >= LIMIT_PROCESSES)
-                        return -E2BIG;
-                items = reallocarray(p->items, n, sizeof(*items));
-                if (!items)
-                        return -ENOMEM;
-                p->items = items;
-                p->allocated = n;
-        }
-        p->items[p->n++] = pid;
-        return 0;
-}
-
-/* Takes whole lines out of buf; what is left over stays at its beginning. The length of that, or a negative errno. */
-static ssize_t take_lines(struct pids *p, char *buf, size_t len)
-{
-        const char *at = buf, *end = buf + len;
-
-        for (;;) {
-                const char *newline = memchr(at, '\n', (size_t)(end - at));
-                uint64_t pid;
-                int r;
-
-                if (!newline)
-                        break;
-                if (!parse_decimal(&at, newline, &pid) || at != newline || pid > INT32_MAX)
-                        return -EBADMSG;
-                r = pids_add(p, (pid_t)pid);
-                if (r < 0)
-                        return r;
-                at = newline + 1;
-        }
-        len = (size_t)(end - at);
-        memmove(buf, at, len);
-        return (ssize_t)len;
-}
-
-static int read_pids(const struct sys *sys, int dirfd, struct pids *ret)
-{
-        _cleanup_close_ int fd = sys->ops->openat(sys, dirfd, "cgroup.procs", O_RDONLY);
-        char buf[LIST_BYTES];
-        size_t kept = 0;
-
-        if (fd < 0)
-                return fd;
-        ret->n = 0;
-        for (;;) {
-                ssize_t n = sys->ops->read(sys, fd, buf + kept, sizeof(buf) - kept);
-
-                if (n == -EINTR)
-                        continue;
-                if (n < 0)
-                        return (int)n;
-                if (n == 0)
-                        return kept > 0 ? -EBADMSG : 0;
-                n = take_lines(ret, buf, kept + (size_t)n);
-                if (n < 0)
-                        return (int)n;
-                if ((size_t)n == sizeof(buf))
-                        return -EBADMSG;
-                kept = (size_t)n;
-        }
-}
-
-/* -- and of those below -- */
-
-/* Paths, relative to the cgroup that is looked at, of those that are still to be looked into. "" is itself. */
-struct work {
-        char **items;
-        size_t n, allocated;
-};
-
-static void work_done(struct work *w)
-{
-        for (size_t i = 0; i < w->n; i++)
-                free(w->items[i]);
-        free(w->items);
-}
-
-static int work_add(struct work *w, const char *above, const char *name)
-{
-        size_t above_len = strlen(above), name_len = strlen(name);
-        char *path;
-
-        if (above_len + name_len + 2 > LIMIT_CGROUP_BYTES)
-                return -E2BIG;
-        if (w->n == w->allocated) {
-                size_t n = w->allocated ? w->allocated * 2 : 16;
-                char **items = reallocarray(w->items, n, sizeof(*items));
-
-                if (!items)
-                        return -ENOMEM;
-                w->items = items;
-                w->allocated = n;
-        }
-        path = malloc(above_len + name_len + 2);
-        if (!path)
-                return -ENOMEM;
-        memcpy(path, above, above_len);
-        if (above_len > 0)
-                path[above_len++] = '/';
-        memcpy(path + above_len, name, name_len + 1);
-        w->items[w->n++] = path;
-        return 0;
-}
-
-/* Adds the directories named in one answer of getdents64(2). */
-static int take_names(struct work *w, const char *above, const char *skip, const char *buf, size_t len, unsigned budget)
-{
-        for (size_t at = 0; at + offsetof(struct dirent64, d_name) < len;) {
-                const struct dirent64 *d = (const struct dirent64 *)(const void *)(buf + at);
-                int r;
-
-                if (d->d_reclen == 0 || d->d_reclen > len - at)
-                        return -EIO;
-                at += d->d_reclen;
-                if ((d->d_type != DT_DIR && d->d_type != DT_UNKNOWN) || strcmp(d->d_name, ".") == 0 ||
-                    strcmp(d->d_name, "..") == 0)
-                        continue;
-                if (*above == '\0' && skip && strcmp(d->d_name, skip) == 0)
-                        continue;
-                if (w->n >= budget)
-                        return -E2BIG;
-                r = work_add(w, above, d->d_name);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-static int list_below(const struct sys *sys, int fd, struct work *w, const char *above, const char *skip,
-                      unsigned budget)
-{
-        _Alignas(struct dirent64) char buf[LIST_BYTES];
-
-        for (;;) {
-                ssize_t n = sys->ops->getdents(sys, fd, buf, sizeof(buf));
-                int r;
-
-                if (n == -EINTR)
-                        continue;
-                if (n <= 0)
-                        return (int)n;
-                r = take_names(w, above, skip, buf, (size_t)n, budget);
-                if (r < 0)
-                        return r;
-        }
-}
+#include "cgroups-list.h"
 
 /* What a cgroup that is being removed answers; there is nobody in it. */
 static bool is_gone(int error)
@@ -193,7 +24,7 @@ static bool is_gone(int error)
 
 /* Looks into one. 0 nothing against it; 1 there is a stranger; or a negative errno. */
 static int judge_one(const struct cgroup2 *c, int top, const char *path, const char *skip, cgroup_judge *judge,
-                     void *userdata, struct work *w, unsigned budget, struct pids *pids, pid_t *ret_stranger)
+                     void *userdata, struct cgroup_work *w, unsigned budget, struct pid_list *pids, pid_t *ret_stranger)
 {
         _cleanup_close_ int fd =
                         c->sys->ops->openat(c->sys, top, *path ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
@@ -205,23 +36,23 @@ static int judge_one(const struct cgroup2 *c, int top, const char *path, const c
         r = cgroup2_check(c, fd);
         if (r < 0)
                 return r;
-        r = read_pids(c->sys, fd, pids);
+        r = cgroup_list_procs(c->sys, fd, pids);
         if (r == -EOPNOTSUPP && *path)
                 r = 0;
         if (r < 0)
                 return r;
         if (pids->n > 0 && !judge(pids->items, pids->n, userdata, ret_stranger))
                 return 1;
-        return list_below(c->sys, fd, w, path, skip, budget);
+        return cgroup_list_below(c->sys, fd, w, path, skip, budget);
 }
 
 int cgroup_judge_tasks(const struct cgroup2 *c, int fd, const char *skip, cgroup_judge *judge, void *userdata,
                        unsigned *budget, pid_t *ret_stranger)
 {
-        _cleanup_(work_done) struct work w = {};
-        _cleanup_(pids_done) struct pids pids = {};
+        _cleanup_(cgroup_work_done) struct cgroup_work w = {};
+        _cleanup_(pid_list_done) struct pid_list pids = {};
         bool somebody = skip != NULL;
-        int r = work_add(&w, "", "");
+        int r = cgroup_work_add(&w, "", "");
 
         if (r < 0)
                 return r;

@@ -126,6 +126,8 @@ static int try_mount(const struct sys *sys, const char *path, struct cgroup2 *re
         if (r < 0)
                 return r;
         c.device = st.st_dev;
+        /* all have it but the root of all: Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files" */
+        c.whole = sys->ops->fstatat(sys, fd, "cgroup.type", &st, AT_SYMLINK_NOFOLLOW) == -ENOENT;
         strcpy(c.path, path);
         c.fd = TAKE_FD(fd);
         *ret = c;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* table-internal.h: the parts of the table of processes: table.c (who is there), attributes.c (what is known), unchanged.c (what need not be read), mm-identity.c (who shares memory). */
+/* table-internal.h: the parts of the table of processes: table.c (who is there), attributes.c (what is known), unchanged.c (what need not be read), narrow.c (whose cgroup matters), mm-identity.c (who shares memory). */
 #ifndef CAPD_MEASURE_TABLE_INTERNAL_H
 #define CAPD_MEASURE_TABLE_INTERNAL_H
 
@@ -17,7 +17,13 @@ struct process_table {
         uint64_t generation; /* of the last refresh */
         uint64_t last_mm_id;
         bool overflowed;
-        const struct cgroup2 *cgroups; /* NULL: not known */
+        const struct cgroup2 *cgroups;                      /* NULL: not known */
+        bool (*wanted)(void *userdata, const char *cgroup); /* NULL: all */
+        void *wanted_userdata;
+        bool narrowed; /* the last refresh listed wanted cgroups */
+        usec_t not_narrowed_before;
+        struct known_cgroup *known; /* what `wanted` said, sorted by inode */
+        size_t n_known;
 };
 
 /*
@@ -27,15 +33,22 @@ struct process_table {
 int attributes_read(const struct sys *sys, unsigned facts, struct process *p, bool fresh, usec_t now);
 void attributes_done(struct process *p); /* frees the texts */
 
-/* The path of a process's cgroup, /proc/PID being `process` relative to dirfd. 0, and *ret is left alone if it has none; -ENOMEM and the like. */
-int cgroup_of(const struct sys *sys, int dirfd, const char *process, char **ret);
-
 /* unchanged.c */
 bool attributes_due(const struct process *p, usec_t now, usec_t max_age);
 /* Whether the attributes of a process that are due are what they were. It is then not due for `max_age`. */
 bool is_unchanged(struct process_table *t, struct process *p, usec_t now, usec_t max_age);
 /* Before that, at a refresh: finds out for many processes at a time whether their cgroups are what they were. */
 void list_cgroups(struct process_table *t, usec_t now, usec_t max_age);
+
+/* narrow.c */
+struct pid_list;
+/*
+ * Adds the processes of all wanted cgroups to the list. 0; -EOPNOTSUPP not all of them can be had in this way; or another negative errno. Of who is known it
+ * is remembered whether the cgroup is the one it was in.
+ */
+int list_wanted(struct process_table *t, struct pid_list *l);
+/* After that: who was not listed is looked at by itself, and stays if it is wanted. */
+void keep_wanted(struct process_table *t, usec_t now);
 
 /* Gives an mm_id to every process that has none. Costs kcmp(2) calls for processes whose code and stack are where others' are. */
 void mm_identify(struct process_table *t);

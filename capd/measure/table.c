@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * table.c: who is there. One listing of /proc a refresh tells which numbers are in use; a number that stays costs nothing
+ * table.c: who is there. One listing of /proc (or of cgroups: narrow.c) a refresh tells which numbers are in use; a number that stays costs nothing
  * until its attributes are due. That a number went to another process between two listings shows in the statm
  * descriptor, which answers ESRCH, or in the start time at the next reading of attributes.
  */
@@ -9,11 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "capd/base/log.h"
+#include "cgroups-list.h"
 #include "table-internal.h"
 
 #define LIST_BYTES 32768U
 /* Processes from which on it is felt that attributes of all are due at one time: a burst of some ms. */
 #define SPREAD_FROM 256U
+/* Where cgroups cannot be listed, for which somebody may have made thousands of them, it is not tried at each look. */
+#define NARROW_AGAIN (60 * USEC_PER_SEC)
 
 /* getdents64(2) */
 struct dirent_head {
@@ -23,17 +27,6 @@ struct dirent_head {
         uint8_t type;
         char name[];
 } __attribute__((packed));
-
-struct pid_list {
-        pid_t *items;
-        size_t n, allocated;
-        bool overflowed;
-};
-
-static void pid_list_done(struct pid_list *l)
-{
-        free(l->items);
-}
 
 int process_table_new(const struct sys *sys, unsigned facts, unsigned max_fds, struct process_table **ret)
 {
@@ -74,6 +67,7 @@ struct process_table *process_table_free(struct process_table *t)
                         process_drop(t, p);
                 }
         free(t->buckets);
+        free(t->known);
         free(t);
         return NULL;
 }
@@ -95,6 +89,23 @@ void process_table_set_facts(struct process_table *t, unsigned facts)
 void process_table_set_cgroups(struct process_table *t, const struct cgroup2 *cgroups)
 {
         t->cgroups = cgroups;
+}
+
+void process_table_narrow(struct process_table *t, bool (*wanted)(void *userdata, const char *cgroup), void *userdata)
+{
+        if (t->wanted == wanted && t->wanted_userdata == userdata)
+                return;
+        t->wanted = wanted;
+        t->wanted_userdata = userdata;
+        t->not_narrowed_before = 0;
+        free(t->known);
+        t->known = NULL;
+        t->n_known = 0;
+}
+
+bool process_table_is_narrowed(const struct process_table *t)
+{
+        return t->narrowed;
 }
 
 static size_t bucket_of(const struct process_table *t, pid_t pid)
@@ -173,25 +184,6 @@ static void make_room(struct process_table *t, size_t n)
                 }
         free(t->buckets);
         *t = bigger;
-}
-
-static int pid_list_add(struct pid_list *l, pid_t pid)
-{
-        if (l->n == LIMIT_PROCESSES) {
-                l->overflowed = true;
-                return 0;
-        }
-        if (l->n == l->allocated) {
-                size_t n = l->allocated ? l->allocated * 2 : 1024;
-                pid_t *items = reallocarray(l->items, n, sizeof(*items));
-
-                if (!items)
-                        return -ENOMEM;
-                l->items = items;
-                l->allocated = n;
-        }
-        l->items[l->n++] = pid;
-        return 0;
 }
 
 /* The number that a name of /proc is, 0 for other names. */
@@ -334,20 +326,41 @@ static int sweep(struct process_table *t, void (*on_gone)(struct process *p, voi
         return r;
 }
 
+/* Those of wanted cgroups, or all. 0; -E2BIG, and as many as there may be; or another negative errno. */
+static int list_processes(struct process_table *t, usec_t now, struct pid_list *l)
+{
+        int r;
+
+        t->narrowed = false;
+        if (t->wanted && now >= t->not_narrowed_before) {
+                r = list_wanted(t, l);
+                t->narrowed = r >= 0;
+                if (r >= 0)
+                        return 0;
+                log_debug("Cannot list processes by their cgroups: %s, listing all for a while", strerror(-r));
+                t->not_narrowed_before = now + NARROW_AGAIN;
+                l->n = 0;
+        }
+        return list_pids(t->sys, l);
+}
+
 int process_table_refresh(struct process_table *t, usec_t now, usec_t max_age,
                           void (*on_gone)(struct process *p, void *userdata), void *userdata)
 {
         _cleanup_(pid_list_done) struct pid_list pids = {}, reused = {};
         int r, failed = 0;
 
-        r = list_pids(t->sys, &pids);
-        if (r < 0)
+        r = list_processes(t, now, &pids);
+        if (r < 0 && r != -E2BIG)
                 return r;
-        t->overflowed = pids.overflowed;
+        t->overflowed = r == -E2BIG;
         t->generation++;
         make_room(t, pids.n);
         mark_listed(t, &pids);
-        list_cgroups(t, now, max_age);
+        if (t->narrowed)
+                keep_wanted(t, now);
+        else
+                list_cgroups(t, now, max_age);
         for (size_t i = 0; i < pids.n; i++) {
                 r = update_pid(t, pids.items[i], now, max_age);
                 if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)

@@ -61,19 +61,19 @@ static bool has_same_parent(struct process_table *t, const struct process *p)
 {
         const struct process *parent = p->facts.ppid > 0 ? process_table_find(t, p->facts.ppid) : NULL;
 
-        return p->facts.ppid == 0 || (parent && parent->seen == t->generation && !parent->gone &&
-                                      parent->facts.start_time <= p->facts.start_time);
+        if (p->facts.ppid == 0 || (!parent && t->narrowed)) /* in the latter case nothing depends on it */
+                return true;
+        return parent && parent->seen == t->generation && !parent->gone &&
+               parent->facts.start_time <= p->facts.start_time;
 }
 
 static bool has_same_cgroup(struct process_table *t, const struct process *p)
 {
         _cleanup_free_ char *now = NULL;
-        char path[32];
 
         if (!(t->facts & FACT_CGROUP) || p->facts.kernel_thread || p->listed == t->generation)
                 return true;
-        snprintf(path, sizeof(path), "proc/%d", (int)p->facts.pid);
-        return cgroup_of(t->sys, t->sys->root_fd, path, &now) >= 0 && now && p->facts.cgroup &&
+        return process_read_cgroup(t->sys, p->facts.pid, &now) >= 0 && now && p->facts.cgroup &&
                strcmp(now, p->facts.cgroup) == 0;
 }
 

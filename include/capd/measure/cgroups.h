@@ -22,6 +22,7 @@ struct cgroup2 {
         const struct sys *sys;
         int fd; /* of its root; -1: not open */
         dev_t device;
+        bool whole; /* its root is the host's, not that of a cgroup namespace, outside of which are other processes' cgroups */
         char path[LIMIT_CGROUP_MOUNT_BYTES]; /* of its root, relative to sys->root_fd: "sys/fs/cgroup" */
 };
 #define CGROUP2_CLOSED ((struct cgroup2){.fd = -1})

@@ -58,6 +58,16 @@ struct cgroup2;
 void process_table_set_cgroups(struct process_table *t, const struct cgroup2 *cgroups);
 
 /*
+ * From the next refresh on only processes of cgroups that are `wanted` are in the table, listed by their cgroup.procs; nobody else costs anything. It is
+ * asked once for each cgroup, by its path as in /proc/PID/cgroup. Everybody is, as without it (NULL), where cgroups cannot tell: without the
+ * hierarchy, in a cgroup namespace, with threaded cgroups. Another function or userdata makes it ask again.
+ */
+void process_table_narrow(struct process_table *t, bool (*wanted)(void *userdata, const char *cgroup), void *userdata);
+
+/* Whether the last refresh did: who is not in the table may then have been there for long. */
+bool process_table_is_narrowed(const struct process_table *t);
+
+/*
  * Lists /proc: ended processes leave the table (`on_gone` is called for each, may be NULL), new ones enter with their
  * attributes read; those whose attributes are older than `max_age` are read again, unless it is seen at less cost that they are what
  * they were (an exec, a change of user or of cgroup sets `changed`). Kernel threads and zombies are kept, with their flag, so that they are not read again and again.
@@ -87,6 +97,10 @@ ssize_t process_read_cmdline(const struct sys *sys, struct guard *guard, pid_t p
                              size_t size);
 /* Gives the table what a scanner thread read. NULL: could not be read; not tried again until the next exec. */
 int process_table_set_cmdline(struct process_table *t, pid_t pid, uint64_t start_time, const char *cmdline);
+
+/* The path of a process's cgroup in the v2 hierarchy, as /proc/PID/cgroup has it. 0, and *ret is left alone if that cannot be had; -ENOMEM and the
+ * like. */
+int process_read_cgroup(const struct sys *sys, pid_t pid, char **ret);
 
 /* The faults that all threads of a process have taken, and its RSS in bytes at the same moment. 0; -ESRCH it has ended; another negative
  * errno. */

@@ -43,6 +43,15 @@ bool match_protected(const struct policy *p, const struct match_world *w, const 
  * a member before anybody has looked at it. Not so where Protect= could cover it for another reason.
  */
 bool match_by_cgroup(const struct policy *p, const struct policy_section *s);
+/* The membership of a process in such a section's groups, by its cgroup. false: none, or the section is not of that kind. */
+bool match_in_cgroup(const struct policy *p, size_t section, const char *cgroup, struct match *ret);
+
+/*
+ * Whether a process must be in certain cgroups to be in any group: each section names some, or tells its groups apart by them. If so, those of which
+ * match_wants_cgroup() says no have no member of any group.
+ */
+bool match_needs_cgroups(const struct policy *p);
+bool match_wants_cgroup(const struct policy *p, const char *cgroup);
 
 /*
  * The innermost unit of a cgroup path ("/user.slice/user-1000.slice/user@1000.service/app.slice/x.service" → "x.service";

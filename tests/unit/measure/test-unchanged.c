@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Processes that are not read again: what the table says must be what reading everything says. */
+/* Processes that are not read again, or not listed at all: what the table says must be what reading everything says. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ struct host {
         unsigned seed;
         uint64_t clock;
         bool scheduler_tells, hybrid;
+        bool unlisted; /* nobody is in any list */
 };
 
 static unsigned draw(struct host *h, unsigned n)
@@ -63,7 +65,7 @@ static void write_process(struct host *h, int i)
         fake_write(&h->fake, path, h->scheduler_tells ? text : "0 0 0\n");
 }
 
-/* cgroup.threads of all cgroups, as the kernel lists them. */
+/* cgroup.threads and cgroup.procs of all cgroups, as the kernel lists them; the latter is wrong where there are threaded ones. */
 static void write_cgroups(struct host *h)
 {
         for (unsigned g = 0; g < CGROUPS * 2; g++) {
@@ -73,7 +75,11 @@ static void write_cgroups(struct host *h)
                         if (h->p[i].lives && !h->p[i].zombie && !h->hybrid && h->p[i].cgroup == g / 2 &&
                             h->p[i].threaded_leader == g % 2)
                                 snprintf(text + strlen(text), sizeof(text) - strlen(text), "%d\n", FIRST_PID + i);
+                if (h->unlisted)
+                        text[0] = '\0';
                 snprintf(path, sizeof(path), "sys/fs/cgroup/g%u%s/cgroup.threads", g / 2, g % 2 ? "/t" : "");
+                fake_write(&h->fake, path, text);
+                strcpy(strrchr(path, '/'), "/cgroup.procs");
                 fake_write(&h->fake, path, text);
         }
 }
@@ -172,6 +178,7 @@ static void host_init(struct host *h, unsigned seed)
                 start(h, i, i > 0 ? (int)draw(h, (unsigned)i) : -1);
         write_all(h);
         h->cgroups = (struct cgroup2){.sys = &h->fake.sys,
+                                      .whole = true,
                                       .fd = sys_open(&h->fake.sys, "sys/fs/cgroup", O_RDONLY | O_DIRECTORY)};
         assert_true(h->cgroups.fd >= 0);
         assert_int_equal(fstat(h->cgroups.fd, &st), 0);
@@ -289,11 +296,192 @@ static void idle_processes_cost_one_file_each(void **state)
         host_done(h);
 }
 
+/* -- some cgroups only -- */
+
+static bool is_even(void *userdata, const char *cgroup)
+{
+        unsigned *asked = userdata;
+
+        ++*asked;
+        return strcmp(cgroup, "/g0") == 0 || strcmp(cgroup, "/g2") == 0;
+}
+
+/* Against a table that has everybody. `due`: attributes that have changed since were read, too. */
+static void assert_narrowed(struct host *h, struct process_table *t, bool due)
+{
+        _cleanup_(process_table_freep) struct process_table *plain = NULL;
+        struct process *p = NULL;
+        size_t n = 0;
+
+        assert_true(process_table_is_narrowed(t));
+        assert_int_equal(process_table_new(&h->fake.sys, FACTS, 0, &plain), 0);
+        assert_true(process_table_refresh(plain, 1, AGE, NULL, NULL) >= 0);
+        while ((p = process_table_next(plain, p))) {
+                const struct process *q = process_table_find(t, p->facts.pid);
+                unsigned asked = 0;
+
+                if (p->facts.zombie || !is_even(&asked, p->facts.cgroup))
+                        continue;
+                n++;
+                assert_non_null(q);
+                assert_string_equal(q->facts.cgroup, p->facts.cgroup);
+                if (due) {
+                        assert_int_equal(q->facts.start_time, p->facts.start_time);
+                        assert_int_equal(q->facts.uid, p->facts.uid);
+                        assert_same_text(q->facts.comm, p->facts.comm);
+                }
+        }
+        p = NULL;
+        while ((p = process_table_next(t, p)))
+                n -= !p->facts.zombie; /* one that became one since it was read */
+        assert_int_equal(n, 0);
+}
+
+static void happen_without_threads(struct host *h)
+{
+        happen(h);
+        for (int i = 0; i < PIDS; i++)
+                h->p[i].threaded_leader = false;
+}
+
+static void who_is_in_other_cgroups_is_not_there(void **state)
+{
+        for (unsigned seed = 0; seed < 3; seed++) {
+                _cleanup_free_ struct host *h = malloc(sizeof(*h));
+                _cleanup_(process_table_freep) struct process_table *t = NULL;
+                usec_t now = 100000;
+                unsigned asked = 0;
+
+                assert_non_null(h);
+                host_init(h, seed);
+                t = new_table(h);
+                process_table_narrow(t, is_even, &asked);
+                for (unsigned i = 0; i < 40; i++) {
+                        unsigned before = asked;
+
+                        assert_true(process_table_refresh(t, now, AGE, NULL, NULL) >= 0);
+                        if (i > 0) /* of cgroups that were there, only by who is in no list */
+                                assert_true(asked - before <= 2 * PIDS);
+                        assert_narrowed(h, t, i % 2 == 0);
+                        for (unsigned n = draw(h, 8); n > 0; n--)
+                                happen_without_threads(h);
+                        write_all(h);
+                        now += i % 2 ? AGE : 1;
+                }
+                process_table_narrow(t, NULL, NULL);
+                assert_true(process_table_refresh(t, now + AGE, AGE, NULL, NULL) >= 0);
+                assert_false(process_table_is_narrowed(t));
+                assert_true_facts(h, t);
+                process_table_free(TAKE_PTR(t));
+                host_done(h);
+        }
+}
+
+static void who_is_in_no_list_is_asked(void **state)
+{
+        _cleanup_free_ struct host *h = malloc(sizeof(*h));
+        _cleanup_(process_table_freep) struct process_table *t = NULL;
+        unsigned asked = 0;
+
+        assert_non_null(h);
+        host_init(h, 0);
+        t = new_table(h);
+        process_table_narrow(t, is_even, &asked);
+        assert_true(process_table_refresh(t, 100000, AGE, NULL, NULL) > 0);
+        assert_narrowed(h, t, true);
+        /* as if all of them were moving from one to the other just now; nobody ends, and the rest was not there before */
+        h->unlisted = true;
+        for (int i = 0; i < PIDS; i++)
+                if (h->p[i].lives && h->p[i].cgroup % 2 == 0) {
+                        h->p[i].cgroup = 2 - h->p[i].cgroup;
+                        h->p[i].stale = true;
+                }
+        write_all(h);
+        assert_true(process_table_refresh(t, 100001, AGE, NULL, NULL) > 0);
+        assert_narrowed(h, t, true);
+        process_table_free(TAKE_PTR(t));
+        host_done(h);
+}
+
+/* Files opened: the root, four cgroups and one below each, the lists of two, and of those below: they could be threaded. */
+static void whose_cgroup_is_not_wanted_costs_nothing(void **state)
+{
+        _cleanup_free_ struct host *h = malloc(sizeof(*h));
+        _cleanup_(process_table_freep) struct process_table *t = NULL;
+        unsigned asked = 0;
+
+        assert_non_null(h);
+        host_init(h, 0);
+        t = new_table(h);
+        process_table_narrow(t, is_even, &asked);
+        cost(h, t, 100000);
+        asked = 0;
+        assert_int_equal(cost(h, t, 100001), 1 + 2 * CGROUPS + 4);
+        assert_int_equal(asked, 0);
+        for (int i = 0; i < PIDS; i++)
+                if (h->p[i].cgroup % 2) {
+                        h->p[i].runs++;
+                        h->p[i].start_time = ++h->clock;
+                        h->p[i].stale = true;
+                }
+        write_all(h);
+        assert_int_equal(cost(h, t, 100002), 1 + 2 * CGROUPS + 4);
+        process_table_free(TAKE_PTR(t));
+        host_done(h);
+}
+
+/* Then all are listed, and for a while it is not tried again. */
+static void where_cgroups_cannot_tell_all_are_there(void **state)
+{
+        static const struct {
+                enum fake_op op;
+                unsigned at;
+                ssize_t value;
+        } faults[] = {
+                        {OP_READ, 1, -EOPNOTSUPP}, /* a threaded one */
+                        {OP_OPENAT, 2, -EACCES},
+                        {OP_GETDENTS, 1, -EIO},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+                _cleanup_free_ struct host *h = malloc(sizeof(*h));
+                _cleanup_(process_table_freep) struct process_table *t = NULL;
+                unsigned asked = 0;
+
+                assert_non_null(h);
+                host_init(h, 0);
+                t = new_table(h);
+                process_table_narrow(t, is_even, &asked);
+                memset(h->fake.calls, 0, sizeof(h->fake.calls));
+                h->fake.fail_op = faults[i].op;
+                h->fake.fail_at = faults[i].at;
+                h->fake.fail_value = faults[i].value;
+                assert_true(process_table_refresh(t, 100000, AGE, NULL, NULL) > 0);
+                h->fake.fail_at = 0;
+                assert_false(process_table_is_narrowed(t));
+                assert_true_facts(h, t);
+                assert_true(process_table_refresh(t, 200000, AGE, NULL, NULL) > 0);
+                assert_false(process_table_is_narrowed(t));
+                assert_true(process_table_refresh(t, 100000 + 60 * USEC_PER_SEC, AGE, NULL, NULL) > 0);
+                assert_narrowed(h, t, true);
+                /* and it is not in a cgroup namespace */
+                h->cgroups.whole = false;
+                assert_true(process_table_refresh(t, 200 * USEC_PER_SEC, AGE, NULL, NULL) > 0);
+                assert_false(process_table_is_narrowed(t));
+                process_table_free(TAKE_PTR(t));
+                host_done(h);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                         cmocka_unit_test(what_is_not_read_again_is_what_it_was),
                         cmocka_unit_test(idle_processes_cost_one_file_each),
+                        cmocka_unit_test(who_is_in_other_cgroups_is_not_there),
+                        cmocka_unit_test(who_is_in_no_list_is_asked),
+                        cmocka_unit_test(whose_cgroup_is_not_wanted_costs_nothing),
+                        cmocka_unit_test(where_cgroups_cannot_tell_all_are_there),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,6 +33,13 @@ static const struct process_facts of_user = {
                 .cgroup = "/user.slice/user-1002.slice/user@1002.service/app.slice/_cpu.service"};
 static const struct process_facts unknown = {.pid = 503, .uid = 4000000000, .gid = 4294967294};
 
+/* Who is in a group is in a cgroup that is wanted, where that is said to be needed. */
+static void assert_wanted(const struct policy *p, const struct process_facts *f)
+{
+        if (match_needs_cgroups(p))
+                assert_true(match_wants_cgroup(p, f->cgroup));
+}
+
 static void test_selectors(void **state)
 {
         static const struct {
@@ -146,6 +153,7 @@ static void test_selectors(void **state)
                 if (cases[i].matches) {
                         assert_int_equal(matches[0].section, 0);
                         assert_string_equal(matches[0].name, "g");
+                        assert_wanted(p, cases[i].f);
                 }
                 policy_free(p);
         }
@@ -211,8 +219,10 @@ static void test_for_each(void **state)
                 snprintf(text, sizeof(text), "[Group g]\nCap=1G\nUid=0-4294967294\nForEach=%s\n", cases[i].by);
                 p = load_string(text);
                 assert_int_equal(match_process(p, &world, cases[i].f, &m, 1), cases[i].name != NULL);
-                if (cases[i].name)
+                if (cases[i].name) {
                         assert_string_equal(m.name, cases[i].name);
+                        assert_wanted(p, cases[i].f);
+                }
                 policy_free(p);
         }
 }
@@ -326,12 +336,69 @@ static void test_by_cgroup(void **state)
         }
 }
 
+static void test_wanted_cgroups(void **state)
+{
+        static const struct {
+                const char *keys, *cgroup;
+                bool needed, wanted;
+        } cases[] = {
+                        {"Unit=a.service", "/system.slice/a.service", true, true},
+                        {"Unit=a.service", "/system.slice/a.service/sub", true, true},
+                        {"Unit=a.service", "/system.slice/b.service", true, false},
+                        {"Unit=a.service", "/system.slice", true, false},
+                        {"Unit=a.service\nComm=java\nUser=alice", "/system.slice/a.service", true, true},
+                        {"Unit=a.service\nComm=java", "/system.slice", true, false},
+                        {"Cgroup=/a !/a/b", "/a/c", true, true},
+                        {"Cgroup=/a !/a/b", "/a/b/c", true, false},
+                        {"Cgroup=!/a", "/b", true, true},
+                        {"Cgroup=/", "/", true, true},
+                        {"ForEach=container\nUid=0-4294967294", "/system.slice/docker-" ID ".scope", true, true},
+                        {"ForEach=container\nUid=0-4294967294", "/system.slice/a.service", true, false},
+                        {"ForEach=unit\nUid=1000-2000", "/system.slice/a.service", true, true},
+                        {"ForEach=cgroup\nCgroup=/a", "/b", true, false},
+                        {"ForEach=user\nCgroup=/a", "/b", true, false},
+                        {"ForEach=user\nCgroup=/a", "/a", true, true},
+                        {"User=alice", "/", false, true},
+                        {"ForEach=uid\nUid=0-4294967294", "/", false, true},
+                        {"Unit=a.service\nCap=1G\n[Group h]\nComm=x", "/b", false, true},
+                        {"Unit=a.service\nCap=1G\n[Group h]\nUnit=b.service", "/b.service", true, true},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct policy *p;
+                char text[256];
+
+                print_message("%s in %s\n", cases[i].keys, cases[i].cgroup);
+                snprintf(text, sizeof(text), "[Group g]\n%s\nCap=1G\n", cases[i].keys);
+                p = load_string(text);
+                assert_int_equal(match_needs_cgroups(p), cases[i].needed);
+                assert_int_equal(match_wants_cgroup(p, cases[i].cgroup), cases[i].wanted);
+                policy_free(p);
+        }
+}
+
+/* What the cgroup alone tells of a process is what it is a member of. */
+static void test_in_cgroup(void **state)
+{
+        struct policy *p = load_string("[Daemon]\nProtect=\n[Group u]\nUnit=*.service\nForEach=unit\nCap=1G\n"
+                                       "[Group m]\nUnit=a.service\nComm=java\nCap=1G\n");
+        struct match m;
+
+        assert_true(match_in_cgroup(p, 0, "/system.slice/a.service/sub", &m));
+        assert_string_equal(m.name, "u/a.service");
+        assert_int_equal(m.section, 0);
+        assert_false(match_in_cgroup(p, 0, "/system.slice", &m));
+        assert_false(match_in_cgroup(p, 1, "/system.slice/a.service", &m)); /* not by its cgroup alone */
+        policy_free(p);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
-                        cmocka_unit_test(test_selectors), cmocka_unit_test(test_memberships),
-                        cmocka_unit_test(test_for_each),  cmocka_unit_test(test_long_names),
-                        cmocka_unit_test(test_protected), cmocka_unit_test(test_by_cgroup),
+                        cmocka_unit_test(test_selectors),      cmocka_unit_test(test_memberships),
+                        cmocka_unit_test(test_for_each),       cmocka_unit_test(test_long_names),
+                        cmocka_unit_test(test_protected),      cmocka_unit_test(test_by_cgroup),
+                        cmocka_unit_test(test_wanted_cgroups), cmocka_unit_test(test_in_cgroup),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
