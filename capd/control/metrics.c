@@ -70,6 +70,9 @@ static const struct metric host_metrics[] = {
 static const struct metric group_metrics[] = {
                 {"capd_group_resident_bytes", "Distinct physical pages that the group maps: held against the cap.",
                  GAUGE_BYTES, G(sample.resident)},
+                {"capd_group_resident_error_bytes",
+                 "An estimate of the resident bytes is within so much of the truth, 95 times in 100.", GAUGE_BYTES,
+                 G(sample.error_bytes)},
                 {"capd_group_resident_timestamp_seconds", "When the resident bytes were true.", GAUGE_TIMESTAMP,
                  G(sample.counted_at)},
                 {"capd_group_rss_sum_bytes", "Sum of the processes' RSS: what adding up top gives.", GAUGE_BYTES,

@@ -73,7 +73,10 @@ static void test_unknown(void **state)
         char *text;
 
         groups[1].sample.swap = 8192;
+        groups[1].sample.error_bytes = 4096;
         text = text_of(&s, true);
+        has(text, "capd_group_resident_error_bytes{group=\"g00001\"} 4096\n"); /* an estimate; a count has none */
+        assert_null(strstr(text, "capd_group_resident_error_bytes{group=\"g00000\"}"));
         has(text, "capd_group_swap_bytes{group=\"g00001\"} 8192\n");
         assert_null(strstr(text, "capd_group_swap_bytes{group=\"g00000\"}"));
         assert_null(strstr(text, "capd_group_cap_bytes"));
