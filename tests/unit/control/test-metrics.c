@@ -73,6 +73,7 @@ static void test_unknown(void **state)
         char *text;
 
         groups[1].sample.swap = 8192;
+        groups[0].sample.error_bytes = SIZE_UNKNOWN;
         groups[1].sample.error_bytes = 4096;
         text = text_of(&s, true);
         has(text, "capd_group_resident_error_bytes{group=\"g00001\"} 4096\n"); /* an estimate; a count has none */
