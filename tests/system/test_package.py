@@ -11,7 +11,7 @@ import sys
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COPY = "cp -a etc/debian debian && dpkg-buildpackage -us -uc -b"
-LIMIT = 600
+LIMIT = 1200
 
 
 def export(t, *tools):
