@@ -55,7 +55,7 @@ static void test_figures(void **state)
         assert_int_equal(get_u64(bus, GROUP("web_2f_c3_bc_2ex"), BUS_GROUP_INTERFACE, "Resident"), 101 * MIB);
         assert_int_equal(get_u64(bus, GROUP("web_2f_c3_bc_2ex"), BUS_GROUP_INTERFACE, "Private"), UINT64_MAX);
         age = get_u64(bus, GROUP("web_2f_c3_bc_2ex"), BUS_GROUP_INTERFACE, "AgeUSec");
-        assert_in_range(age, 2 * USEC_PER_SEC, 10 * USEC_PER_SEC);
+        assert_in_range(age, 2 * USEC_PER_SEC, 600 * USEC_PER_SEC);
         /* what nobody measured is not 0, and one bad text does not spoil the rest */
         assert_int_equal(get_u64(bus, GROUP("none"), BUS_GROUP_INTERFACE, "Cap"), UINT64_MAX);
         assert_int_equal(get_u64(bus, GROUP("none"), BUS_GROUP_INTERFACE, "Resident"), UINT64_MAX);
@@ -80,7 +80,7 @@ static void test_manager(void **state)
                                                 'b', &responding) >= 0);
         assert_int_equal(responding, 0);
         send_snapshot(f, 1, NULL, "one\ntwo");
-        assert_true(get_u64(bus, BUS_PATH, BUS_MANAGER_INTERFACE, "SnapshotAgeUSec") < 10 * USEC_PER_SEC);
+        assert_true(get_u64(bus, BUS_PATH, BUS_MANAGER_INTERFACE, "SnapshotAgeUSec") < 600 * USEC_PER_SEC);
         assert_int_equal(get_u64(bus, BUS_PATH, BUS_MANAGER_INTERFACE, "HostMemoryTotal"), 24 * GIB);
         assert_true(sd_bus_get_property(bus, NULL, BUS_PATH, BUS_MANAGER_INTERFACE, "Warnings", NULL, &reply, "as") >=
                     0);
@@ -222,7 +222,7 @@ static void finish(sd_bus *bus, const char *error, const char *text)
 
                 assert_true(r >= 0);
                 if (r == 0)
-                        assert_true(sd_bus_wait(bus, 10 * USEC_PER_SEC) > 0);
+                        assert_true(sd_bus_wait(bus, 60 * USEC_PER_SEC) > 0);
         }
         if (error) {
                 assert_true(sd_bus_message_is_method_error(answer, error));
@@ -314,7 +314,7 @@ static void test_too_many_commands(void **state)
         begin(one_more, "Pause", "s", "");
         finish(one_more, BUS_ERROR_BUSY, "too many requests are waiting for capd; try again in a moment");
         send_reply(f, c.serial, 0, "x", NULL, 0);
-        usleep(100000);
+        send_snapshot(f, 2, NULL, NULL); /* which it sees after the reply, and this returns when it has */
         begin(one_more, "Pause", "s", "");
         receive_command(f, &c);
         send_reply(f, c.serial, 0, "paused", NULL, 0);
