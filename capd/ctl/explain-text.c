@@ -34,12 +34,21 @@ static void estimated(FILE *f, const struct group_sample *s, usec_t now)
                 ago(t, now, now - MIN(now, group_sample_age(s, now))));
 }
 
+static bool is_empty(const struct group_sample *s)
+{
+        return s->processes == 0 && s->quality == QUALITY_EXACT;
+}
+
 static void heading(FILE *f, const struct wire_group *g, usec_t now)
 {
         const struct group_sample *s = &g->sample;
         char t[SIZE_TEXT_MAX];
 
         fprintf(f, "%s%s%s%s\n", g->name, g->description[0] ? " (" : "", g->description, g->description[0] ? ")" : "");
+        if (is_empty(s)) {
+                fputs("no processes\n", f);
+                return;
+        }
         fprintf(f, "%" PRIu32 " process%s", s->processes, s->processes == 1 ? "" : "es");
         if (s->address_spaces > 0 && s->address_spaces < s->processes)
                 fprintf(f, " in %" PRIu32 " address spaces", s->address_spaces);
@@ -301,8 +310,10 @@ void explain_text(FILE *f, const struct wire_detail *d, bool dry_run, usec_t now
         const struct wire_group *g = &d->group;
 
         heading(f, g, now);
-        sums(f, &g->sample);
-        sharing(f, g, now);
-        explain_cgroups(f, d);
+        if (!is_empty(&g->sample)) {
+                sums(f, &g->sample);
+                sharing(f, g, now);
+                explain_cgroups(f, d);
+        }
         enforcement(f, g, dry_run, now);
 }

@@ -48,7 +48,7 @@ struct strategy_choice {
         uint64_t expected;      /* bytes of `resident` within its reach */
         uint64_t cache_at_risk; /* bytes of page cache it will probably take as well */
         bool anon_only;         /* STRATEGY_RECLAIM: write swappiness=max */
-        char reason[320];       /* why this one, or why none: one sentence for the administrator */
+        char reason[384];       /* why this one, or why none: one sentence for the administrator */
 };
 
 /* Chooses. Never fails: STRATEGY_NONE says why. */

@@ -94,6 +94,23 @@ static void test_family(void **state)
         free(text);
 }
 
+static void test_empty(void **state)
+{
+        struct wire_group g = family();
+        char *text;
+
+        g.sample = (struct group_sample){.quality = QUALITY_EXACT, .counted_at = NOW, .pss_sum = SIZE_UNKNOWN};
+        text = explained(&g);
+        assert_string_equal(text, "family (A parent and 100 children)\n"
+                                  "no processes\n"
+                                  "\n"
+                                  "state    ok for 1min 30s: under its cap\n"
+                                  "cap      400M, 0% used; enforcement stops at 380M\n"
+                                  "action   pageout\n"
+                                  "acts     none yet\n");
+        free(text);
+}
+
 /* resident rises, the RSS does not: only an unsharing does that. */
 static void test_copied_on_write(void **state)
 {
@@ -197,9 +214,9 @@ static void test_estimated(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                        cmocka_unit_test(test_family),      cmocka_unit_test(test_copied_on_write),
-                        cmocka_unit_test(test_enforcement), cmocka_unit_test(test_not_counted),
-                        cmocka_unit_test(test_estimated),
+                        cmocka_unit_test(test_family),          cmocka_unit_test(test_empty),
+                        cmocka_unit_test(test_copied_on_write), cmocka_unit_test(test_enforcement),
+                        cmocka_unit_test(test_not_counted),     cmocka_unit_test(test_estimated),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
