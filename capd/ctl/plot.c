@@ -353,13 +353,33 @@ static bool has_bounds(const struct plot_group *g)
         return false;
 }
 
+/* A bound from above may be far above what there was. */
+static bool peak_resident(const struct plot_group *g, uint64_t *ret)
+{
+        bool any = false;
+
+        for (size_t i = 0; i < g->n; i++) {
+                const struct group_sample *s = &g->rows[i].sample;
+
+                if (s->resident == SIZE_UNKNOWN || s->quality == QUALITY_BOUND_UPPER)
+                        continue;
+                *ret = any ? MAX(*ret, s->resident) : s->resident;
+                any = true;
+        }
+        return any;
+}
+
 static void write_legend(const struct panel *p)
 {
-        char text[128], size[SIZE_TEXT_MAX], peak[SIZE_TEXT_MAX];
+        char text[128], size[SIZE_TEXT_MAX], most[SIZE_TEXT_MAX];
+        uint64_t peak;
         double x = LEFT;
 
-        snprintf(text, sizeof(text), "resident %s, max %s", format_size(size, latest(p->g, RESIDENT)),
-                 format_size(peak, largest(p->g, RESIDENT)));
+        format_size(size, latest(p->g, RESIDENT));
+        if (peak_resident(p->g, &peak))
+                snprintf(text, sizeof(text), "resident %s, max %s", size, format_size(most, peak));
+        else
+                snprintf(text, sizeof(text), "resident at most %s", size);
         write_line(p, "resident-line", x, p->top + LEGEND_Y - 10, x + 22, p->top + LEGEND_Y - 10);
         legend_line(p, &x, LEGEND_Y, "resident", true, text);
         if (has_bounds(p->g))

@@ -106,6 +106,11 @@ static void test_pictures(void **state)
         assert_null(strstr(text, "cap "));
         assert_non_null(strstr(text, "a bound"));
         free(text);
+        /* the most that was there is no bound from above */
+        rows[2].sample.resident = 90 * MIB;
+        text = draw("g", rows, 5, 1000 * S, 1210 * S);
+        assert_non_null(strstr(text, "resident 70M, max 70M"));
+        free(text);
         text = draw("g", NULL, 0, 1000 * S, 1210 * S);
         assert_non_null(strstr(text, "nothing is known"));
         free(text);
