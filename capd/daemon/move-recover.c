@@ -111,7 +111,7 @@ void move_recover(struct mover *m)
                 move_group_end(g);
         }
         if (n > 0)
-                log_notice("Undoing what a capd that did not end well had set for %zu groups", n);
+                log_notice("Undoing what a capd that did not end well had set for %zu group%s", n, n == 1 ? "" : "s");
         move_groups_sweep(m);
         if (state_file_sync(m->state) < 0)
                 log_warning("The state file cannot be written, ignoring");

@@ -188,8 +188,8 @@ static void tell_systemd(struct engine *e)
 
         for (struct group *g = NULL; (g = groups_next(e, g));)
                 over += g->memory.state > STATE_OK && g->memory.state != STATE_PAUSED;
-        snprintf(text, sizeof(text), "STATUS=%zu groups, %zu over their caps; %u%% of host memory in use%s%s",
-                 e->n_groups, over, e->host.used_basis_points / 100, e->paused ? "; paused" : "",
+        snprintf(text, sizeof(text), "STATUS=%zu group%s, %zu over cap; %u%% of host memory in use%s%s", e->n_groups,
+                 e->n_groups == 1 ? "" : "s", over, e->host.used_basis_points / 100, e->paused ? "; paused" : "",
                  e->config_error[0] ? "; the last reload failed" : "");
         if (strcmp(text, e->status) == 0)
                 return;
