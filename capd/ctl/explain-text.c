@@ -300,7 +300,7 @@ static void enforcement(FILE *f, const struct wire_group *g, bool dry_run, usec_
         if (g->kills > 0)
                 fprintf(f, "killed   %" PRIu32 " of its processes, by LastResort=kill\n", g->kills);
         if (g->retry_at > now)
-                fprintf(f, "back-off not tried again for %s; 'capctl enforce' does it now\n",
+                fprintf(f, "back-off not tried again for %s; 'capctl enforce' tries at once\n",
                         format_time(t, (g->retry_at - now + USEC_PER_SEC - 1) / USEC_PER_SEC * USEC_PER_SEC));
         last_act(f, g, now);
 }

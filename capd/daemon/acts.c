@@ -100,7 +100,12 @@ static void say_act(struct engine *e, struct group *g, const char *strategy, con
 {
         char attempted[SIZE_TEXT_MAX], unmapped[SIZE_TEXT_MAX], freed[SIZE_TEXT_MAX];
         usec_t took = r->ended > r->started ? r->ended - r->started : 0;
+        char text[4 * SIZE_TEXT_MAX + 64] = "found nothing to page out";
 
+        if (r->attempted > 0)
+                snprintf(text, sizeof(text), "%s of %s left it, and the host has %s more",
+                         format_size(unmapped, r->unmapped), format_size(attempted, r->attempted),
+                         r->freed == SIZE_UNKNOWN ? "an unknown amount" : format_size(freed, r->freed));
         event_log(e, g, EVENT_ACT, LOG_INFO, MESSAGE_ACT,
                   LOG_FIELDS({"CAPD_STRATEGY", strategy}, {"CAPD_ATTEMPTED_BYTES", .number = r->attempted},
                              {"CAPD_UNMAPPED_BYTES", .number = r->unmapped}, {"CAPD_FREED_BYTES", .number = r->freed},
@@ -108,9 +113,7 @@ static void say_act(struct engine *e, struct group *g, const char *strategy, con
                              {"CAPD_CACHE_TAKEN_BYTES", .number = r->cache_taken},
                              {"CAPD_DURATION_USEC", .number = took},
                              {"CAPD_ERRNO", .number = r->error < 0 ? (uint64_t)-r->error : SIZE_UNKNOWN}),
-                  "%s: %s of %s left it, and the host has %s more", strategy, format_size(unmapped, r->unmapped),
-                  format_size(attempted, r->attempted),
-                  r->freed == SIZE_UNKNOWN ? "an unknown amount" : format_size(freed, r->freed));
+                  "%s: %s", strategy, text);
 }
 
 static void act_job_done(struct job *job, int result)

@@ -148,6 +148,11 @@ static void command_enforce(struct engine *e, const struct wire_command *c)
                         engine_reply(e, c->serial, 0, NULL, 0,
                                      "%s holds %s, no more than its low watermark of %s: nothing to do", g->name,
                                      format_size(held, g->sample.resident), low);
+                else if (g->memory.state == STATE_UNENFORCEABLE || g->memory.state == STATE_THRASHING)
+                        engine_reply(e, c->serial, 0, NULL, 0,
+                                     "trying once more to bring %s down to its low watermark of %s; so far it is %s: "
+                                     "%s",
+                                     g->name, low, group_state_to_string(g->memory.state), g->memory.reason);
                 else
                         engine_reply(e, c->serial, 0, NULL, 0, "bringing %s down to its low watermark of %s", g->name,
                                      low);

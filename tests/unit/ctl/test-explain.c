@@ -160,7 +160,7 @@ static void test_enforcement(void **state)
         text = explained(&g);
         assert_non_null(strstr(text, "state    unenforceable for 1min 30s: no swap\n"));
         assert_non_null(strstr(text, "         temporary, for 1min 5s more; 400M is configured\n"));
-        assert_non_null(strstr(text, "back-off not tried again for 20s; 'capctl enforce' does it now\n"));
+        assert_non_null(strstr(text, "back-off not tried again for 20s; 'capctl enforce' tries at once\n"));
         assert_non_null(strstr(text,
                                "acts     3; the last 5s ago on 3 processes, 1 given up because it did not answer:\n"
                                "       600M          629145600  attempted"));

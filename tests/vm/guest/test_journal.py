@@ -49,7 +49,7 @@ def test_states_and_acts(t):
     ok = entries(capd, ids["Group @CAPD_GROUP@ is under its cap"])
     t.equal(ok[-1]["CAPD_OLD_STATE"], "enforcing", "the state before")
     shown = explained(t, act_id)
-    t.check("It tried to move\n" in re.sub(r"^░░ ?", "", shown, flags=re.M) and "Memory of group u was paged out" in shown, shown[-1500:])
+    t.check("It tried to page out\n" in re.sub(r"^░░ ?", "", shown, flags=re.M) and "Memory of group u was paged out" in shown, shown[-1500:])
     t.check("Group u is being brought under its cap" in explained(t, enforcing[0]["MESSAGE_ID"]), "the state is explained")
 
 
