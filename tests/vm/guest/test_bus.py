@@ -96,7 +96,7 @@ def test_polkit(t):
     t.equal(capd.group("web")["state"], "paused", "state after alice's Pause()")
     t.check("Access denied" in call(t, "Resume", "s", "web", user="bob").stderr, "Resume() by bob")
     t.equal(capd.group("web")["state"], "paused", "state after bob's Resume()")
-    t.equal(call(t, "Resume", "s", "web", user="alice", check=0).stdout, 's "resumed"\n', "Resume() by alice")
+    t.equal(call(t, "Resume", "s", "web", user="alice", check=0).stdout, 's "web is resumed"\n', "Resume() by alice")
     t.equal(call(t, "SetCap", "stt", "web", str(1 << 30), "0", user="alice").returncode, 0, "SetCap() by alice")
     asked = {e.get("CAPD_UID") for e in capd.journal() if e["MESSAGE"].startswith("Group web: paused by")}
     t.equal(asked, {str(t.uid("alice"))}, "who paused it, by the journal")
@@ -112,7 +112,7 @@ def test_without_polkit(t):
     t.equal(call(t, "Pause", "s", "web", user="alice").returncode, 1, "Pause() by alice")
     t.check("polkit cannot be asked" in capd.log(), f"the journal: {capd.log()}")
     t.equal(capd.group("web")["state"], "ok", "state")
-    t.equal(call(t, "Pause", "s", "web", check=0).stdout, 's "paused"\n', "Pause() by root")
+    t.equal(call(t, "Pause", "s", "web", check=0).stdout, 's "web is paused"\n', "Pause() by root")
 
 
 def test_reading_is_open(t):
@@ -137,7 +137,7 @@ def test_dbus_restarted(t):
     t.run("systemctl", "restart", "dbus.service", check=0)
     t.check(capd.group("web"), "capctl right after")
     t.wait(lambda: named(t), "the name on the new bus")
-    t.equal(call(t, "Pause", "s", "web", check=0).stdout, 's "paused"\n', "Pause() on the new bus")
+    t.equal(call(t, "Pause", "s", "web", check=0).stdout, 's "web is paused"\n', "Pause() on the new bus")
     t.equal(capd.pid(), pid, "the engine")
     t.equal(capd.property("NRestarts"), "0", "restarts")
     # what else lives on the bus, for the tests that follow: logind does not come back by itself

@@ -55,6 +55,6 @@ def test_zram(t):
 def test_journal(t):
     """What capd says in this test, and nothing from before."""
     capd = t.service("[Group g]\nComm=nobody-has-it\nCap=1G\n")
-    t.check("Watching 1 groups" in capd.log(), f"no word of its start in the journal: {capd.log()!r}")
+    t.check("Watching 1 group" in capd.log(), f"no word of its start in the journal: {capd.log()!r}")
     capd.stop()
     t.equal(sum("Watching" in line for line in capd.log().splitlines()), 1, "starts in the journal")
