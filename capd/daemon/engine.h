@@ -303,7 +303,7 @@ void move_look(struct engine *e); /* members or settings may have changed */
 /* The cgroup that a process has, or would have if capd had not moved it or its parent: what selectors mean. */
 const char *move_origin(const struct engine *e, const struct process_facts *f);
 bool move_holds_any(const struct engine *e); /* some group's processes are where capd has put them, or on their way */
-void move_detach(struct group *g); /* it is about to be freed */
+void move_detach(struct group *g);           /* it is about to be freed */
 void move_fill(const struct group *g, struct wire_group *ret);
 void move_done(struct engine *e); /* undoes everything, in LIMIT_UNDO_USEC */
 
