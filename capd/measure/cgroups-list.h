@@ -3,11 +3,19 @@
 #ifndef CAPD_MEASURE_CGROUPS_LIST_H
 #define CAPD_MEASURE_CGROUPS_LIST_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 #include "capd/base/sys.h"
 #include "capd/limits.h"
+
+/* What a cgroup that is being removed answers; there is nobody in it. */
+static inline bool cgroup_is_gone(int error)
+{
+        return error == -ENOENT || error == -ENODEV;
+}
 
 struct pid_list {
         pid_t *items;

@@ -16,12 +16,6 @@
 #include "cgroups-internal.h"
 #include "cgroups-list.h"
 
-/* What a cgroup that is being removed answers; there is nobody in it. */
-static bool is_gone(int error)
-{
-        return error == -ENOENT || error == -ENODEV;
-}
-
 /* Looks into one. 0 nothing against it; 1 there is a stranger; or a negative errno. */
 static int judge_one(const struct cgroup2 *c, int top, const char *path, const char *skip, cgroup_judge *judge,
                      void *userdata, struct cgroup_work *w, unsigned budget, struct pid_list *pids, pid_t *ret_stranger)
@@ -65,8 +59,8 @@ int cgroup_judge_tasks(const struct cgroup2 *c, int fd, const char *skip, cgroup
                 r = judge_one(c, fd, path, skip, judge, userdata, &w, *budget, &pids, ret_stranger);
                 if (r > 0)
                         return 0;
-                if (r < 0 && !(is_gone(r) && *path))
-                        return is_gone(r) ? -ENOENT : r;
+                if (r < 0 && !(cgroup_is_gone(r) && *path))
+                        return cgroup_is_gone(r) ? -ENOENT : r;
                 somebody = somebody || pids.n > 0;
         }
         if (!somebody)

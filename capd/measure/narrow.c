@@ -113,11 +113,6 @@ static void note_listed(struct listing *l, size_t first, const char *path)
         l->pids->n = n;
 }
 
-static bool is_gone(int error)
-{
-        return error == -ENOENT || error == -ENODEV;
-}
-
 static int list_procs(struct listing *l, int fd, const char *path, bool wanted)
 {
         struct pid_list *list = wanted ? l->pids : &l->others;
@@ -169,7 +164,7 @@ int list_wanted(struct process_table *t, struct pid_list *pids)
                 _cleanup_free_ char *name = l.work.items[--l.work.n];
 
                 r = look_into(&l, name);
-                if (is_gone(r))
+                if (cgroup_is_gone(r))
                         r = 0;
         }
         if (r < 0)

@@ -306,6 +306,14 @@ static bool is_even(void *userdata, const char *cgroup)
         return strcmp(cgroup, "/g0") == 0 || strcmp(cgroup, "/g2") == 0;
 }
 
+static struct process_table *new_narrowed_table(struct host *h, unsigned *asked)
+{
+        struct process_table *t = new_table(h);
+
+        process_table_narrow(t, is_even, asked);
+        return t;
+}
+
 /* Against a table that has everybody. `due`: attributes that have changed since were read, too. */
 static void assert_narrowed(struct host *h, struct process_table *t, bool due)
 {
@@ -354,8 +362,7 @@ static void who_is_in_other_cgroups_is_not_there(void **state)
 
                 assert_non_null(h);
                 host_init(h, seed);
-                t = new_table(h);
-                process_table_narrow(t, is_even, &asked);
+                t = new_narrowed_table(h, &asked);
                 for (unsigned i = 0; i < 40; i++) {
                         unsigned before = asked;
 
@@ -385,8 +392,7 @@ static void who_is_in_no_list_is_asked(void **state)
 
         assert_non_null(h);
         host_init(h, 0);
-        t = new_table(h);
-        process_table_narrow(t, is_even, &asked);
+        t = new_narrowed_table(h, &asked);
         assert_true(process_table_refresh(t, 100000, AGE, NULL, NULL) > 0);
         assert_narrowed(h, t, true);
         /* as if all of them were moving from one to the other just now; nobody ends, and the rest was not there before */
@@ -412,8 +418,7 @@ static void whose_cgroup_is_not_wanted_costs_nothing(void **state)
 
         assert_non_null(h);
         host_init(h, 0);
-        t = new_table(h);
-        process_table_narrow(t, is_even, &asked);
+        t = new_narrowed_table(h, &asked);
         cost(h, t, 100000);
         asked = 0;
         assert_int_equal(cost(h, t, 100001), 1 + 2 * CGROUPS + 4);
@@ -450,8 +455,7 @@ static void where_cgroups_cannot_tell_all_are_there(void **state)
 
                 assert_non_null(h);
                 host_init(h, 0);
-                t = new_table(h);
-                process_table_narrow(t, is_even, &asked);
+                t = new_narrowed_table(h, &asked);
                 memset(h->fake.calls, 0, sizeof(h->fake.calls));
                 h->fake.fail_op = faults[i].op;
                 h->fake.fail_at = faults[i].at;
