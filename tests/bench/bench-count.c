@@ -2,8 +2,9 @@
 /*
  * bench-count.c: what a count costs, beside what one would do without capd.
  *
- *     bench-count count N PID…   N times in turn: libmeasure's exact count of the group, with all processors and with one thread,
- *                                a loop that opens and reads smaps_rollup of each process, and the bare reading of pagemap of each
+ *     bench-count count K PID…   in turn, beginning with the K-th, since the first finds the caches cold: libmeasure's exact count of
+ *                                the group with all processors and with one thread, a loop that opens and reads smaps_rollup of
+ *                                each process, and the bare reading of pagemap of each with all processors and with one thread
  *     bench-count one N PID…     N times the count with one thread, and nothing else
  *     bench-count old N PID…     the same as on Linux before 6.7: without PAGEMAP_SCAN
  *     bench-count estimate N PID… the count with one thread, N estimates, and the count again
@@ -183,17 +184,75 @@ static void bare_once(unsigned threads, const pid_t *pids, size_t n, double *ret
         *ret_cpu = since(&watch.cpu, CLOCK_PROCESS_CPUTIME_ID);
 }
 
+/* Each of what is compared, once. */
+static void compare(const struct sys *sys, const struct features *features, unsigned first, const pid_t *pids, size_t n)
+{
+        static const char *const names[] = {"count", "rollup", "one", "bare", "bare_one"};
+        uint64_t resident = 0, one = 0, pss = 0;
+        double wall[ARRAY_SIZE(names)], cpu[ARRAY_SIZE(names)];
+
+        for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+                unsigned which = (first + i) % ARRAY_SIZE(names);
+                double *w = &wall[which], *c = &cpu[which];
+
+                switch (which) {
+                case 0:
+                        resident = count_once(sys, features, worker_useful_threads(), pids, n, w, c);
+                        break;
+                case 1:
+                        pss = rollup_once(pids, n, w, c);
+                        break;
+                case 2:
+                        one = count_once(sys, features, 1, pids, n, w, c);
+                        break;
+                case 3:
+                        bare_once(worker_useful_threads(), pids, n, w, c);
+                        break;
+                default:
+                        bare_once(1, pids, n, w, c);
+                }
+        }
+        if (one != resident)
+                fprintf(stderr, "one thread counts differently: has something changed?\n");
+        for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+                printf("%c\"%s\":%.0f,\"%s_cpu\":%.0f", i ? ',' : '{', names[i], wall[i], names[i], cpu[i]);
+        printf(",\"resident\":%llu,\"pss\":%llu}\n", (unsigned long long)resident, (unsigned long long)pss);
+}
+
+static void counts(const struct sys *sys, const struct features *features, int repetitions, const pid_t *pids, size_t n)
+{
+        for (int i = 0; i < repetitions; i++) {
+                double wall, cpu;
+                uint64_t resident = count_once(sys, features, 1, pids, n, &wall, &cpu);
+
+                printf("{\"one\":%.0f,\"one_cpu\":%.0f,\"resident\":%llu}\n", wall, cpu, (unsigned long long)resident);
+        }
+}
+
+static void statm(int repetitions, const pid_t *pids, size_t n)
+{
+        for (int i = 0; i < repetitions; i++) {
+                struct stopwatch watch;
+                char buf[256];
+
+                start(&watch);
+                for (size_t k = 0; k < n; k++)
+                        slurp(pids[k], "statm", buf, sizeof(buf));
+                printf("{\"statm\":%.1f,\"statm_cpu\":%.1f}\n", since(&watch.wall, CLOCK_MONOTONIC),
+                       since(&watch.cpu, CLOCK_PROCESS_CPUTIME_ID));
+        }
+}
+
 int main(int argc, char **argv)
 {
         static struct features features;
         _cleanup_free_ pid_t *pids = NULL;
-        double wall, cpu, one_wall, one_cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu, bare_one_wall, bare_one_cpu;
         struct sys sys;
         size_t n;
         int r;
 
         if (argc < 4) {
-                fprintf(stderr, "usage: bench-count count|one|old|estimate|statm REPETITIONS PID…\n");
+                fprintf(stderr, "usage: bench-count count|one|old|estimate|statm NUMBER PID…\n");
                 return 2;
         }
         n = (size_t)argc - 3;
@@ -212,37 +271,12 @@ int main(int argc, char **argv)
                 features.pagemap_scan = false;
         if (strcmp(argv[1], "estimate") == 0)
                 estimates(&sys, &features, atoi(argv[2]), pids, n);
-        for (int i = 0; strcmp(argv[1], "estimate") != 0 && i < atoi(argv[2]); i++) {
-                if (strcmp(argv[1], "count") == 0) {
-                        uint64_t resident = count_once(&sys, &features, worker_useful_threads(), pids, n, &wall, &cpu);
-                        uint64_t pss = rollup_once(pids, n, &rollup_wall, &rollup_cpu);
-
-                        if (count_once(&sys, &features, 1, pids, n, &one_wall, &one_cpu) != resident)
-                                fprintf(stderr, "one thread counts differently: has something changed?\n");
-                        bare_once(worker_useful_threads(), pids, n, &bare_wall, &bare_cpu);
-                        bare_once(1, pids, n, &bare_one_wall, &bare_one_cpu);
-                        printf("{\"count\":%.0f,\"count_cpu\":%.0f,\"one\":%.0f,\"one_cpu\":%.0f,\"rollup\":%.0f,"
-                               "\"rollup_cpu\":%.0f,\"bare\":%.0f,\"bare_cpu\":%.0f,\"bare_one\":%.0f,"
-                               "\"bare_one_cpu\":%.0f,\"resident\":%llu,\"pss\":%llu}\n",
-                               wall, cpu, one_wall, one_cpu, rollup_wall, rollup_cpu, bare_wall, bare_cpu,
-                               bare_one_wall, bare_one_cpu, (unsigned long long)resident, (unsigned long long)pss);
-                } else if (strcmp(argv[1], "statm") != 0) {
-                        uint64_t resident = count_once(&sys, &features, 1, pids, n, &wall, &cpu);
-
-                        printf("{\"one\":%.0f,\"one_cpu\":%.0f,\"resident\":%llu}\n", wall, cpu,
-                               (unsigned long long)resident);
-                } else {
-                        struct stopwatch watch;
-                        char buf[256];
-
-                        start(&watch);
-                        for (size_t k = 0; k < n; k++)
-                                slurp(pids[k], "statm", buf, sizeof(buf));
-                        printf("{\"statm\":%.1f,\"statm_cpu\":%.1f}\n", since(&watch.wall, CLOCK_MONOTONIC),
-                               since(&watch.cpu, CLOCK_PROCESS_CPUTIME_ID));
-                }
-                fflush(stdout);
-        }
+        else if (strcmp(argv[1], "count") == 0)
+                compare(&sys, &features, (unsigned)atoi(argv[2]), pids, n);
+        else if (strcmp(argv[1], "statm") == 0)
+                statm(atoi(argv[2]), pids, n);
+        else
+                counts(&sys, &features, atoi(argv[2]), pids, n);
         sys_done(&sys);
         return 0;
 }
