@@ -214,9 +214,10 @@ static int do_scan(struct lane *l, struct scan *scan, bool helps)
         scan->helped = scan->helped || helps;
         /* where mappings are counted, every page must be looked at; a helper sees but a part, and so does an estimate */
         if (helps || c->flags & (COUNT_PRIVATE | COUNT_SHARES) || c->sampling.one_in > 0)
-                echo_begin(&l->echo, NULL, 0);
+                echo_begin(&l->echo, c->features->page_size, NULL, 0);
         else
-                echo_begin(&l->echo, c->spaces[scan->space].groups, c->spaces[scan->space].n_groups);
+                echo_begin(&l->echo, c->features->page_size, c->spaces[scan->space].groups,
+                           c->spaces[scan->space].n_groups);
         cohort_view(c, &c->spaces[scan->space], &l->seen);
         l->slot->scan = scan;
         l->slot->member = scan->member;

@@ -184,48 +184,33 @@ struct parts *parts_free(struct parts *p)
 
 /* -- the first walk -- */
 
-/* Takes pages of one walk; `known`: the groups have them already. */
-static int take_pages(struct lane *lane, const struct space *s, const uint64_t *pages, size_t n_pages, bool known,
-                      struct found *f)
-{
-        for (size_t i = 0, n; i < n_pages; i += n) {
-                n = tally_run(pages + i, n_pages - i);
-                if (pages[i] == 0)
-                        continue;
-                found_add(f, pages[i], n);
-                for (size_t k = 0; k < s->n_groups; k++) {
-                        struct tally_part *part = &lane->parts->items[k];
-                        int r;
-
-                        if (known) {
-                                tally_add_known(part, pages[i], n);
-                                continue;
-                        }
-                        r = tally_add(&lane->c->groups[s->groups[k]].tally, part, pages + i, n);
-                        if (r < 0)
-                                return r;
-                }
-        }
-        return 0;
-}
-
 static int take_chunk(struct lane *lane, const struct space *s, const struct walk_chunk *chunk, struct found *f)
 {
-        const uint64_t *known;
-        bool same;
         int r;
 
         if (lane->c->sampling.one_in > 0)
                 return sampled_take(&lane->parts->sampled, chunk, lane->x->features->page_size);
-        known = echo_look(&lane->echo, chunk);
         r = seen_take(&lane->seen, lane->x, chunk);
         if (r < 0)
                 return r;
         for (size_t i = 0, n; i < chunk->n; i += n) {
-                n = echo_stretch(&lane->echo, known, chunk->pages, i, chunk->n, &same);
-                r = take_pages(lane, s, chunk->pages + i, n, same, f);
-                if (r < 0)
-                        return r;
+                const uint64_t *pages = chunk->pages + i;
+
+                n = tally_run(pages, chunk->n - i);
+                if (pages[0] == 0)
+                        continue;
+                found_add(f, pages[0], n);
+                for (size_t k = 0; k < s->n_groups; k++) {
+                        struct tally_part *part = &lane->parts->items[k];
+
+                        if (chunk->known) {
+                                tally_add_known(part, pages[0], n);
+                                continue;
+                        }
+                        r = tally_add(&lane->c->groups[s->groups[k]].tally, part, pages, n);
+                        if (r < 0)
+                                return r;
+                }
         }
         return 0;
 }
@@ -305,6 +290,7 @@ int first_walk(struct lane *lane, struct scan *scan, bool helps, struct found *r
         if (r < 0)
                 return r;
         w->seen = &lane->seen;
+        w->echo = &lane->echo;
         if (lane->seen.records)
                 lane->seen.sights = &lane->parts->sights;
         while (take_piece(lane, scan, w, &from, &until)) {

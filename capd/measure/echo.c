@@ -6,7 +6,7 @@
 #include "capd/limits.h"
 #include "echo.h"
 
-#define BLOCK 64U /* pages */
+#define BLOCK 64U /* entries */
 /* Fewer of the pages than this part the same are not worth the comparison. */
 #define WORTH        4U
 #define MAX_FAILURES 6U
@@ -14,6 +14,7 @@
 void echo_done(struct echo *e)
 {
         free(e->chunks);
+        free(e->entries);
         free(e->pages);
         free(e->groups);
         *e = (struct echo){};
@@ -26,8 +27,13 @@ static bool same_groups(const struct echo *e, const uint32_t *groups, size_t n)
 
 static void forget(struct echo *e)
 {
-        e->n_chunks = e->n_pages = 0;
+        e->n_chunks = e->n_entries = 0;
         e->state = ECHO_NOTHING;
+}
+
+static uint64_t chunk_end(const struct echo *e, const struct echo_chunk *c)
+{
+        return c->address + c->n * e->page_size;
 }
 
 /* The walk that begins is to be remembered. */
@@ -44,8 +50,9 @@ static void record(struct echo *e, const uint32_t *groups, size_t n)
         e->state = ECHO_RECORDS;
 }
 
-void echo_begin(struct echo *e, const uint32_t *groups, size_t n_groups)
+void echo_begin(struct echo *e, uint64_t page_size, const uint32_t *groups, size_t n_groups)
 {
+        e->page_size = page_size;
         e->cursor = 0;
         e->seen = e->same = 0;
         if (n_groups == 0)
@@ -70,66 +77,90 @@ static int reserve(struct echo *e, size_t n)
                 e->chunks = chunks;
                 e->chunks_allocated = allocated;
         }
-        if (e->n_pages + n > e->pages_allocated) {
-                size_t allocated = MIN(MAX(e->pages_allocated * 2, (size_t)16384), (size_t)LIMIT_ECHO_PAGES);
-                uint64_t *pages = reallocarray(e->pages, allocated, sizeof(*pages));
+        if (e->n_entries + n > e->entries_allocated) {
+                size_t allocated = MIN(MAX(e->entries_allocated * 2, (size_t)16384), (size_t)LIMIT_ECHO_PAGES);
+                uint64_t *more = reallocarray(e->entries, allocated, sizeof(*more));
 
-                if (!pages)
+                if (!more)
                         return -1;
-                e->pages = pages;
-                e->pages_allocated = allocated;
+                e->entries = more;
+                more = reallocarray(e->pages, allocated, sizeof(*more));
+                if (!more)
+                        return -1;
+                e->pages = more;
+                e->entries_allocated = allocated;
         }
         return 0;
 }
 
-static void append(struct echo *e, const struct walk_chunk *chunk)
+void echo_take_entries(struct echo *e, const struct vma *v, uint64_t address, const uint64_t *entries, size_t n)
 {
-        if (e->n_pages + chunk->n > LIMIT_ECHO_PAGES || reserve(e, chunk->n) < 0)
+        if (e->state != ECHO_RECORDS)
                 return;
-        e->chunks[e->n_chunks++] = (struct echo_chunk){chunk->address, chunk->n, e->n_pages};
-        memcpy(e->pages + e->n_pages, chunk->pages, chunk->n * sizeof(*chunk->pages));
-        e->n_pages += chunk->n;
+        e->fresh = n <= LIMIT_ECHO_PAGES - e->n_entries && reserve(e, n) == 0;
+        if (!e->fresh)
+                return;
+        e->chunks[e->n_chunks] = (struct echo_chunk){.address = address,
+                                                     .n = n,
+                                                     .first = e->n_entries,
+                                                     .device = v->v.device,
+                                                     .inode = v->v.inode,
+                                                     .kind = v->kind};
+        memcpy(e->entries + e->n_entries, entries, n * sizeof(*entries));
 }
 
-const uint64_t *echo_look(struct echo *e, const struct walk_chunk *chunk)
+void echo_take_pages(struct echo *e, const uint64_t *pages, size_t n)
+{
+        if (!pages)
+                return;
+        e->seen += n;
+        if (e->state != ECHO_RECORDS || !e->fresh)
+                return;
+        memcpy(e->pages + e->n_entries, pages, n * sizeof(*pages));
+        e->n_chunks++;
+        e->n_entries += n;
+}
+
+static bool same_block(const uint64_t *known, const uint64_t *entries, size_t i, size_t n)
+{
+        return memcmp(known + i, entries + i, MIN((size_t)BLOCK, n - i) * sizeof(*entries)) == 0;
+}
+
+size_t echo_stretch(struct echo *e, const struct vma *v, uint64_t address, const uint64_t *entries, size_t n,
+                    const uint64_t **ret_pages)
 {
         const struct echo_chunk *c;
-
-        if (e->state == ECHO_RECORDS)
-                append(e, chunk);
-        if (e->state != ECHO_COMPARES)
-                return NULL;
-        e->seen += chunk->n;
-        /* a walk goes up; where it is of pieces that other threads took between, the cursor jumps over those */
-        while (e->cursor < e->n_chunks && e->chunks[e->cursor].address < chunk->address)
-                e->cursor++;
-        if (e->cursor == e->n_chunks)
-                return NULL;
-        c = &e->chunks[e->cursor];
-        return c->address == chunk->address && c->n == chunk->n ? e->pages + c->first : NULL;
-}
-
-static bool same_block(const uint64_t *known, const uint64_t *pages, size_t i, size_t n)
-{
-        return memcmp(known + i, pages + i, MIN((size_t)BLOCK, n - i) * sizeof(*pages)) == 0;
-}
-
-size_t echo_stretch(struct echo *e, const uint64_t *known, const uint64_t *pages, size_t i, size_t n, bool *ret_same)
-{
-        size_t end = i;
+        const uint64_t *known;
+        uint64_t skip;
+        size_t end = 0;
         bool same;
 
-        *ret_same = false;
-        if (!known)
-                return n - i;
-        same = same_block(known, pages, i, n);
+        *ret_pages = NULL;
+        if (e->state != ECHO_COMPARES)
+                return n;
+        /* a walk goes up; where it is of pieces that other threads took between, the cursor jumps over those */
+        while (e->cursor < e->n_chunks && chunk_end(e, &e->chunks[e->cursor]) <= address)
+                e->cursor++;
+        if (e->cursor == e->n_chunks)
+                return n;
+        c = &e->chunks[e->cursor];
+        if (c->address > address)
+                return (size_t)MIN((uint64_t)n, (c->address - address) / e->page_size);
+        skip = (address - c->address) / e->page_size;
+        n = MIN(n, c->n - (size_t)skip);
+        if (c->kind != v->kind || c->inode != v->v.inode || c->device != v->v.device)
+                return n;
+        known = e->entries + c->first + skip;
+        same = same_block(known, entries, 0, n);
         do
                 end += MIN((size_t)BLOCK, n - end);
-        while (end < n && same_block(known, pages, end, n) == same);
-        if (same)
-                e->same += end - i;
-        *ret_same = same;
-        return end - i;
+        while (end < n && same_block(known, entries, end, n) == same);
+        if (same) {
+                e->same += end;
+                e->seen += end;
+                *ret_pages = e->pages + c->first + skip;
+        }
+        return end;
 }
 
 void echo_end(struct echo *e, bool committed)

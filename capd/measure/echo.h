@@ -3,9 +3,11 @@
  * echo.h: what one process maps, to know it again in others. Private to measure/.
  *
  * The processes of a fork family show the same pages at the same addresses, and nearly all that a walk finds is what the walk before
- * it found. So one walk is remembered, and the next are compared with it: 64 entries that are the same, flags and all, are pages
- * that the groups have already, and need not be looked up one by one. What differs is. It is a shortcut to the same answer, never
- * another answer: only a walk that was committed is compared with, and only for the very same groups.
+ * it found. So one walk is remembered, the entries as the kernel gave them and the pages that the rules made of them, and the next
+ * are compared with it: 64 entries that are the same to the bit, at the same address in a mapping of the same object, are the same
+ * pages, and pages that the groups have already. They need neither the rules nor a look into a set. What differs does. It is a
+ * shortcut to the same answer, never another answer: only a walk that was committed is compared with, and only for the very
+ * same groups.
  *
  * Where processes have little in common the comparison is given up, and tried again ever more seldom.
  */
@@ -16,18 +18,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "capd/measure/walk.h"
+#include "vmas.h"
 
 struct echo_chunk {
         uint64_t address;
-        size_t n, first; /* pages, and where they are in echo.pages */
+        size_t n, first; /* entries, and where they are in echo.entries and echo.pages */
+        uint64_t device, inode;
+        enum vma_kind kind;
 };
 
 struct echo {
         struct echo_chunk *chunks;
         size_t n_chunks, chunks_allocated;
-        uint64_t *pages;
-        size_t n_pages, pages_allocated;
+        uint64_t *entries, *pages;
+        size_t n_entries, entries_allocated;
+        bool fresh; /* the chunk after the last has its entries, and not yet its pages */
+        uint64_t page_size;
         uint32_t *groups; /* that have these pages */
         size_t n_groups;
         enum { ECHO_NOTHING, ECHO_RECORDS, ECHO_COMPARES } state;
@@ -37,15 +43,17 @@ struct echo {
         unsigned pause;      /* walks until the next is remembered */
 };
 
-/* Before the walk of a process of these groups. */
-void echo_begin(struct echo *e, const uint32_t *groups, size_t n_groups);
-/* A chunk of the walk: what is known of the same addresses, as many pages, or NULL. */
-const uint64_t *echo_look(struct echo *e, const struct walk_chunk *chunk);
+/* Before the walk of a process of these groups; with none of them nothing is remembered nor known. */
+void echo_begin(struct echo *e, uint64_t page_size, const uint32_t *groups, size_t n_groups);
 /*
- * How many pages from i on (of n) are all as known, or else all in blocks that are not. *ret_same: which of the two. `known` may be
- * NULL.
+ * n entries of a mapping as the kernel gave them: how many from the first on are as known, and then *ret_pages is what they came
+ * to, valid until the end of the walk; or how many are not, and then it is NULL.
  */
-size_t echo_stretch(struct echo *e, const uint64_t *known, const uint64_t *pages, size_t i, size_t n, bool *ret_same);
+size_t echo_stretch(struct echo *e, const struct vma *v, uint64_t address, const uint64_t *entries, size_t n,
+                    const uint64_t **ret_pages);
+/* Entries that are not as known, before the rules; and what these came to, or NULL: nothing. Both are called for each chunk. */
+void echo_take_entries(struct echo *e, const struct vma *v, uint64_t address, const uint64_t *entries, size_t n);
+void echo_take_pages(struct echo *e, const uint64_t *pages, size_t n);
 /* After the walk; `committed`: the groups have all of its pages. */
 void echo_end(struct echo *e, bool committed);
 void echo_done(struct echo *e);

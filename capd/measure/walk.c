@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "echo.h"
 #include "hold.h"
 #include "sampling.h"
 #include "seen.h"
@@ -325,15 +326,55 @@ static int fill_window(struct walk *w)
         return 0;
 }
 
+/*
+ * What the window holds of a mapping from w->at on, as far as all of it is known from another process, or none: 1 handed out; 0
+ * nothing in it counts; or a negative errno.
+ */
+static int take_stretch(struct walk *w, const struct vma *v, struct walk_chunk *ret)
+{
+        uint64_t page_size = w->context->features->page_size, start = w->at, end = MIN(w->window_end, v->v.end);
+        uint64_t *entries = w->window + (start - w->window_start) / page_size;
+        struct echo *echo = start >= w->from ? w->echo : NULL;
+        size_t n = (size_t)((end - start) / page_size), found;
+        const uint64_t *known = NULL;
+        struct object *object;
+        int r;
+
+        if (echo) {
+                n = echo_stretch(echo, v, start, entries, n, &known);
+                end = start + n * page_size;
+        }
+        w->at = end;
+        if (!known) {
+                object = context_object(w->context, &v->v);
+                if (!object)
+                        return -ENOMEM;
+                if (echo)
+                        echo_take_entries(echo, v, start, entries, n);
+                r = rules_apply(w->context, v, object, start, entries, n, &found);
+                if (r < 0)
+                        return r;
+                if (echo)
+                        echo_take_pages(echo, found > 0 ? entries : NULL, n);
+                if (found == 0 || end <= w->from)
+                        return 0;
+        }
+        if (start < w->from) {
+                entries += (w->from - start) / page_size;
+                start = w->from;
+        }
+        *ret = (struct walk_chunk){.address = start,
+                                   .n = (size_t)((end - start) / page_size),
+                                   .pages = known ? known : entries,
+                                   .vma = &v->v,
+                                   .known = known};
+        return 1;
+}
+
 int walk_next(struct walk *w, struct walk_chunk *ret)
 {
-        uint64_t page_size = w->context->features->page_size;
-
         while (w->i < w->vmas.n) {
                 const struct vma *v = &w->vmas.items[w->i];
-                uint64_t *entries, start, end;
-                struct object *object;
-                size_t found, n;
                 int r;
 
                 w->at = MAX(w->at, v->v.start);
@@ -352,26 +393,9 @@ int walk_next(struct walk *w, struct walk_chunk *ret)
                         if (r < 0)
                                 return r;
                 }
-                object = context_object(w->context, &v->v);
-                if (!object)
-                        return -ENOMEM;
-                start = w->at;
-                end = MIN(w->window_end, v->v.end);
-                entries = w->window + (start - w->window_start) / page_size;
-                n = (size_t)((end - start) / page_size);
-                r = rules_apply(w->context, v, object, start, entries, n, &found);
-                if (r < 0)
+                r = take_stretch(w, v, ret);
+                if (r != 0)
                         return r;
-                w->at = end;
-                if (found == 0 || end <= w->from)
-                        continue;
-                if (start < w->from) {
-                        entries += (w->from - start) / page_size;
-                        start = w->from;
-                }
-                *ret = (struct walk_chunk){
-                                .address = start, .n = (end - start) / page_size, .pages = entries, .vma = &v->v};
-                return 1;
         }
         return 0;
 }

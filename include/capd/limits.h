@@ -77,7 +77,7 @@
 /* Memory of all sets of page frames together. One bit a frame: 32 MiB for 1 TiB of them; where mappings are counted, up to 8 bytes
  * for each page that is mapped more than once, so 128 GiB of those. A count that needs more fails. */
 #define LIMIT_FRAMES_BYTES (256ULL * 1024 * 1024)
-/* Entries of one process that a thread remembers to know them again in others: 2 MiB of them, for 1 GiB of memory. */
+/* Entries of one process that a thread remembers to know them again in others, 16 bytes each: 4 MiB, for 1 GiB of memory. */
 #define LIMIT_ECHO_PAGES (256U * 1024)
 /* Pieces of shared objects, 16 MiB each, of which is remembered what groups have seen of them, by all counts together: 1 TiB for 40
  * MiB of memory, which is what the frames of as much take. More is read in each process that maps it. */

@@ -46,6 +46,7 @@ struct walk_chunk {
         size_t n;                   /* pages */
         const uint64_t *pages;      /* valid until the next call */
         const struct walk_vma *vma; /* the mapping they are in */
+        bool known;                 /* the groups have all of them, from a process that shows the same (echo.h) */
 };
 
 /* Facts shared by the walks of one count: kinds of objects, known huge zero frames, buffers. For one thread at a time. */
