@@ -12,8 +12,8 @@
 
 /* While jobs run, hung threads are looked for this often. */
 #define CHECK_INTERVAL (500 * USEC_PER_MSEC)
-/* Descriptors kept for everything that is not a process. */
-#define OTHER_DESCRIPTORS 256U
+/* Descriptors kept for everything else: each scanner thread may have dozens open, and those that hang keep theirs. */
+#define OTHER_DESCRIPTORS 512U
 
 static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 {

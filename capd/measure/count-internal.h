@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * count-internal.h: the parts of a count, shared by count-fill.c (what is counted), count-run.c (who does what when), count.c (the
- * first walk, results), shares.c (the second walk) and verify.c (walks that prove whose the pages are).
+ * count-internal.h: the parts of a count, shared by count-fill.c (what is counted), count-run.c (who does what when), first.c (the
+ * first walks), count.c (what comes of them), shares.c (the second walk) and verify.c (walks that prove whose the pages are).
  */
 #ifndef CAPD_MEASURE_COUNT_INTERNAL_H
 #define CAPD_MEASURE_COUNT_INTERNAL_H
@@ -22,6 +22,8 @@
 /* So many that are left are worth the cost of opening the process once more. */
 #define COUNT_HELP_PAGES  (4 * COUNT_PIECE_PAGES)
 #define COUNT_MAX_THREADS 16U
+/* Processes that a thread walks by turns, first.c. Each holds three descriptors. */
+#define COUNT_STRANDS 8U
 
 /* A process as it was added. */
 struct member {
@@ -148,8 +150,24 @@ struct slot {
         const struct guard *guard;
         enum work_kind kind;
         size_t space, member;
-        struct scan *scan;   /* WORK_FIRST */
         struct group *group; /* WORK_VERIFY, WORK_LOOK */
+        /* WORK_FIRST: the walks that the thread has a part in, and which of them it is at */
+        struct scan *scans[COUNT_STRANDS];
+        size_t n_scans, at;
+};
+
+/* One thread's part in the walk of one process. */
+struct strand {
+        size_t space, member;
+        struct scan *scan; /* NULL: not begun. To be looked at with the lock held. */
+        bool helps;        /* another thread has begun it */
+        struct walk *walk;
+        struct parts *parts;
+        struct found found;
+        struct seen_view seen;
+        struct echo_view echo;
+        bool over; /* nothing of it is left to be read */
+        int error;
 };
 
 /* The same as it sees itself. All of it is its own; `c` and `slot` are not to be touched if x->lost. */
@@ -159,9 +177,10 @@ struct lane {
         struct guard *guard;
         struct walk_context *x;
         struct sampling sampling; /* the count's */
-        struct parts *parts;
+        struct parts *parts;      /* of a walk that verifies */
         struct echo echo;
-        struct seen_view seen;
+        struct strand strands[COUNT_STRANDS];
+        size_t n_strands;
 };
 
 /* Address spaces that are in the very same groups: cohorts.c. */
@@ -215,19 +234,26 @@ static inline struct group *space_first_group(struct count *c, const struct spac
 /* A walk of an address space is over: it is counted in its groups, and they wait for one less. */
 void space_settle(struct count *c, struct space *s, enum count_outcome outcome, int error);
 void space_settle_second(struct count *c, struct space *s);
+/* Its first walk is nobody's again. */
+void space_untake(struct count *c, struct space *s);
 void group_walked(struct count *c, uint32_t index);
 void group_finish(struct count *c, struct group *g);
 void groups_charge(struct count *c, const struct space *s, usec_t started, usec_t cost);
-/*
- * What one thread does of a first walk; without the lock. 0 or a negative errno; nothing but lane->x is to be looked at if that says
- * `lost`. What it found is in lane->parts and *ret.
- */
-int first_walk(struct lane *lane, struct scan *scan, bool helps, struct found *ret);
 /* The end of a first walk: commits it or leaves no trace. The next process of the address space to try, or NONE. */
 size_t first_end(struct count *c, struct scan *scan);
 /* The second walk of the process in the slot; without the lock. 0 or a negative errno, as first_walk(). */
 int second_walk(struct lane *lane, uint64_t *ret_share, uint64_t *ret_alone);
 void found_sum(struct found *sum, const struct found *f);
+
+/* -- first.c -- */
+
+/*
+ * What one thread does of the first walks in its strands, whose scans have begun; without the lock. What it found, and how each of
+ * them ended, is there. 0, or -ECANCELED if the thread was given up: then nothing but lane->x is to be looked at.
+ */
+int first_walks(struct lane *lane);
+/* Forgets what is in a strand; what belongs to the count is left alone. */
+void strand_clear(struct strand *t);
 struct parts *parts_new(size_t n);
 struct parts *parts_free(struct parts *p); /* all of the list; without the lock */
 DEFINE_CLEANUP(struct parts *, parts_free)

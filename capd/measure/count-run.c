@@ -118,30 +118,63 @@ static bool take_verify(struct count *c, struct slot *slot)
         return false;
 }
 
-static bool take_first(struct count *c, struct slot *slot)
+static void add_strand(struct lane *l, size_t space, size_t member, struct scan *scan)
 {
+        l->strands[l->n_strands++] =
+                        (struct strand){.space = space, .member = member, .scan = scan, .helps = scan != NULL};
+}
+
+/* The next address space that is nobody's, NULL: none is left. */
+static struct space *next_first(struct count *c)
+{
+        for (; c->next_first < c->n_spaces; c->next_first++)
+                if (!c->spaces[c->order[c->next_first]].taken)
+                        return &c->spaces[c->order[c->next_first]];
+        return NULL;
+}
+
+static void take_space(struct lane *l, struct space *s)
+{
+        s->taken = true;
+        add_strand(l, (size_t)(s - l->c->spaces), s->first, NULL);
+}
+
+/*
+ * How many address spaces a thread takes to walk by turns, if those of a family are next: towards the end fewer, so that all threads
+ * end at the same time.
+ */
+static size_t turns(const struct count *c)
+{
+        size_t threads = 0;
+
+        for (const struct slot *s = c->slots; s; s = s->next)
+                threads++;
+        return MAX(MIN((c->n_spaces - c->next_first) / (2 * threads), (size_t)COUNT_STRANDS), (size_t)1);
+}
+
+static bool take_first(struct lane *l)
+{
+        struct count *c = l->c;
         struct scan *scan = scan_to_help(c, true);
+        struct space *s = scan ? NULL : next_first(c);
 
-        for (; !scan && c->next_first < c->n_spaces; c->next_first++) {
-                struct space *s = &c->spaces[c->order[c->next_first]];
+        l->n_strands = 0;
+        if (s) {
+                size_t n = turns(c);
 
-                if (s->taken)
-                        continue;
-                s->taken = true;
-                slot->kind = WORK_FIRST;
-                slot->space = c->order[c->next_first++];
-                slot->member = s->first;
-                slot->scan = NULL;
-                return true;
+                do
+                        take_space(l, s);
+                while (l->n_strands < n && echo_expects(&l->echo, s->groups, s->n_groups, COUNT_PIECE_PAGES) &&
+                       (s = next_first(c)) && echo_expects(&l->echo, s->groups, s->n_groups, COUNT_PIECE_PAGES));
+        } else {
+                if (!scan)
+                        scan = scan_to_help(c, false);
+                if (!scan)
+                        return false;
+                add_strand(l, scan->space, scan->member, scan);
         }
-        if (!scan)
-                scan = scan_to_help(c, false);
-        if (!scan)
-                return false;
-        slot->kind = WORK_FIRST;
-        slot->space = scan->space;
-        slot->member = scan->member;
-        slot->scan = scan;
+        l->slot->kind = WORK_FIRST;
+        l->slot->n_scans = 0;
         return true;
 }
 
@@ -202,76 +235,95 @@ static struct scan *scan_new(struct count *c, size_t space, size_t member)
         return scan;
 }
 
-/* One thread's part in the walk of one process. */
-static int do_scan(struct lane *l, struct scan *scan, bool helps)
+/* Begins the walks in the strands, or joins those that others have begun. What cannot be is left out. */
+static void begin_strands(struct lane *l)
 {
         struct count *c = l->c;
-        struct found found = {};
-        usec_t cpu, cost;
-        int r;
-
-        scan->threads++;
-        scan->helped = scan->helped || helps;
         /* where mappings are counted, every page must be looked at; a helper sees but a part, and so does an estimate */
-        if (helps || c->flags & (COUNT_PRIVATE | COUNT_SHARES) || c->sampling.one_in > 0)
-                echo_begin(&l->echo, c->features->page_size, NULL, 0);
-        else
-                echo_begin(&l->echo, c->features->page_size, c->spaces[scan->space].groups,
-                           c->spaces[scan->space].n_groups);
-        cohort_view(c, &c->spaces[scan->space], &l->seen);
-        l->slot->scan = scan;
-        l->slot->member = scan->member;
-        pthread_mutex_unlock(&c->mutex);
-        cpu = c->sys->ops->cpu_now(c->sys);
-        r = first_walk(l, scan, helps, &found);
-        if (l->x->lost)
-                return -ECANCELED;
-        cost = c->sys->ops->cpu_now(c->sys) - cpu;
-        pthread_mutex_lock(&c->mutex);
-        scan->threads--;
-        scan->cost += cost;
-        found_sum(&scan->found, &found);
-        if (l->parts) {
-                l->parts->next = scan->parts;
-                scan->parts = TAKE_PTR(l->parts);
+        bool echoes = !(c->flags & (COUNT_PRIVATE | COUNT_SHARES)) && c->sampling.one_in == 0;
+        size_t n = 0;
+
+        for (size_t i = 0; i < l->n_strands; i++) {
+                struct strand *t = &l->strands[n];
+                struct space *s;
+
+                *t = l->strands[i];
+                s = &c->spaces[t->space];
+                if (!t->scan)
+                        t->scan = scan_new(c, t->space, t->member);
+                if (!t->scan) {
+                        space_settle(c, s, COUNT_UNREAD, -ENOMEM);
+                        continue;
+                }
+                t->scan->threads++;
+                t->scan->helped = t->scan->helped || t->helps;
+                if (echoes && !t->helps && s->n_groups > 0)
+                        echo_begin(&l->echo, &t->echo, c->features->page_size, s->groups, s->n_groups);
+                cohort_view(c, s, &t->seen);
+                l->slot->scans[n++] = t->scan;
         }
-        if (r < 0 && scan->error == 0)
-                scan->error = r;
-        return r == -ECANCELED ? r : 0;
+        l->n_strands = l->slot->n_scans = n;
 }
 
-/* The first walk of an address space, through whichever of its processes still lives; or help with it. */
+/* Hands over what a strand found. If it was the last, its walk is over: the next process of the address space to try, or NONE. */
+static size_t end_strand(struct lane *l, struct strand *t, usec_t cost)
+{
+        struct count *c = l->c;
+        struct scan *scan = t->scan;
+        bool whole = false;
+        size_t next = NONE;
+
+        scan->threads--;
+        scan->cost += cost;
+        found_sum(&scan->found, &t->found);
+        if (t->parts) {
+                t->parts->next = scan->parts;
+                scan->parts = TAKE_PTR(t->parts);
+        }
+        if (t->error < 0 && scan->error == 0)
+                scan->error = t->error;
+        if (scan->threads == 0) {
+                whole = !scan->helped;
+                next = first_end(c, scan);
+        }
+        echo_end(&t->echo, whole && c->members[t->member].outcome == COUNT_DONE);
+        return next;
+}
+
+/* First walks of address spaces, each through whichever of its processes still lives; or help with one. */
 static int do_first(struct lane *l)
 {
         struct count *c = l->c;
-        struct scan *scan = l->slot->scan;
-        bool helps = scan;
-        int r;
+        int r = 0;
 
-        for (size_t m = l->slot->member; m != NONE; helps = false, scan = NULL) {
-                if (!scan)
-                        scan = scan_new(c, l->slot->space, m);
-                if (!scan) {
-                        space_settle(c, &c->spaces[l->slot->space], COUNT_UNREAD, -ENOMEM);
-                        return 0;
-                }
-                r = do_scan(l, scan, helps);
-                if (l->x->lost)
-                        return r;
-                if (scan->threads == 0) {
-                        const struct member *tried = &c->members[scan->member];
-                        bool whole = !scan->helped;
+        while (l->n_strands > 0 && r == 0) {
+                usec_t cpu, cost;
+                size_t n = 0;
 
-                        m = first_end(c, scan);
-                        echo_end(&l->echo, whole && tried->outcome == COUNT_DONE);
-                } else {
-                        m = NONE;
-                        echo_end(&l->echo, false); /* not committed yet */
+                begin_strands(l);
+                pthread_mutex_unlock(&c->mutex);
+                cpu = c->sys->ops->cpu_now(c->sys);
+                if (first_walks(l) < 0)
+                        return -ECANCELED;
+                cost = c->sys->ops->cpu_now(c->sys) - cpu;
+                pthread_mutex_lock(&c->mutex);
+                l->slot->n_scans = 0;
+                for (size_t i = 0; i < l->n_strands; i++) {
+                        struct strand t = l->strands[i];
+                        size_t next = end_strand(l, &t, cost / l->n_strands);
+
+                        l->strands[i] = (struct strand){};
+                        if (t.error == -ECANCELED)
+                                r = -ECANCELED;
+                        if (next != NONE)
+                                l->strands[n++] = (struct strand){.space = t.space, .member = next};
                 }
-                if (r < 0)
-                        return r;
+                l->n_strands = n;
         }
-        return 0;
+        /* told to stop: as if these had never been begun */
+        for (; l->n_strands > 0; l->n_strands--)
+                space_untake(c, &c->spaces[l->strands[l->n_strands - 1].space]);
+        return r;
 }
 
 /* A process that ended since keeps its figures; only its share is not known. */
@@ -364,7 +416,7 @@ static int work(struct lane *l)
 
                 if (guard_stopping(l->guard))
                         return -ECANCELED;
-                if (!take_verify(c, l->slot) && !take_first(c, l->slot) && !take_second(c, l->slot)) {
+                if (!take_verify(c, l->slot) && !take_first(l) && !take_second(c, l->slot)) {
                         if (!others_work(c, l->slot))
                                 return 0;
                         wait_for_others(c);
@@ -436,8 +488,23 @@ int count_run(struct count *c, struct guard *guard)
         if (!x || !x->lost)
                 pthread_mutex_unlock(&c->mutex);
         parts_free(lane.parts);
+        for (size_t i = 0; i < COUNT_STRANDS; i++)
+                strand_clear(&lane.strands[i]);
         echo_done(&lane.echo);
         return r;
+}
+
+/* The process that the thread is stuck at is not tried again, and the others that it had taken are begun anew. */
+static void give_up_scans(struct count *c, const struct slot *slot)
+{
+        for (size_t i = 0; i < slot->n_scans; i++) {
+                struct scan *scan = slot->scans[i];
+
+                scan->stuck = scan->stuck || i == slot->at;
+                scan->error = -ECANCELED;
+                if (--scan->threads == 0)
+                        first_end(c, scan);
+        }
 }
 
 pid_t count_give_up(struct count *c, const struct guard *guard)
@@ -450,16 +517,13 @@ pid_t count_give_up(struct count *c, const struct guard *guard)
                 if (slot->guard == guard && slot->kind != WORK_NONE)
                         break;
         if (slot) {
-                struct space *s = &c->spaces[slot->space];
-
                 slot_unlink(c, slot);
                 pid = c->members[slot->member].pid;
                 if (slot->kind == WORK_FIRST) {
-                        slot->scan->stuck = true;
-                        slot->scan->error = -ECANCELED;
-                        if (--slot->scan->threads == 0)
-                                first_end(c, slot->scan);
+                        give_up_scans(c, slot);
                 } else {
+                        struct space *s = &c->spaces[slot->space];
+
                         s->given_up = true;
                         if (slot->kind == WORK_SECOND)
                                 space_settle_second(c, s);

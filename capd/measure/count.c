@@ -108,42 +108,6 @@ static enum count_outcome outcome_of(int error)
         return error == -ESRCH ? COUNT_GONE : COUNT_UNREAD;
 }
 
-/* The process's PSS, SIZE_UNKNOWN where it cannot be had. 0, or -ECANCELED if the thread was given up. */
-static int read_pss(struct walk_context *x, struct guard *guard, pid_t pid, int dirfd, uint64_t *ret)
-{
-        const struct sys *sys = x->sys;
-        _cleanup_close_ int fd = -1;
-        struct proc_smaps sums = {};
-        char buf[4096], *line, *newline;
-        ssize_t n;
-
-        guard_enter(guard, pid);
-        fd = sys->ops->openat(sys, dirfd, "smaps_rollup", O_RDONLY);
-        n = fd < 0 ? fd : sys_read_fd(sys, fd, buf, sizeof(buf));
-        if (!guard_leave(guard)) {
-                x->lost = true;
-                return -ECANCELED;
-        }
-        *ret = SIZE_UNKNOWN;
-        if (n <= 0)
-                return 0;
-        for (line = buf; (newline = memchr(line, '\n', (size_t)(buf + n - line))); line = newline + 1)
-                if (newline - line > 4 && memcmp(line, "Pss:", 4) == 0 &&
-                    parse_smaps_line(line, (size_t)(newline - line), &sums))
-                        *ret = sums.pss;
-        return 0;
-}
-
-static void found_add(struct found *f, uint64_t page, size_t n)
-{
-        if (page & PAGE_PRESENT)
-                f->kinds[TALLY_KIND(page)] += n;
-        else if (page & PAGE_HUGETLB)
-                f->hugetlb += n;
-        else if (page & PAGE_SWAPPED)
-                f->swap += n;
-}
-
 void found_sum(struct found *sum, const struct found *f)
 {
         for (size_t i = 0; i < TALLY_KINDS; i++)
@@ -180,143 +144,6 @@ struct parts *parts_free(struct parts *p)
                 p = next;
         }
         return NULL;
-}
-
-/* -- the first walk -- */
-
-static int take_chunk(struct lane *lane, const struct space *s, const struct walk_chunk *chunk, struct found *f)
-{
-        int r;
-
-        if (lane->c->sampling.one_in > 0)
-                return sampled_take(&lane->parts->sampled, chunk, lane->x->features->page_size);
-        r = seen_take(&lane->seen, lane->x, chunk);
-        if (r < 0)
-                return r;
-        for (size_t i = 0, n; i < chunk->n; i += n) {
-                const uint64_t *pages = chunk->pages + i;
-
-                n = tally_run(pages, chunk->n - i);
-                if (pages[0] == 0)
-                        continue;
-                found_add(f, pages[0], n);
-                for (size_t k = 0; k < s->n_groups; k++) {
-                        struct tally_part *part = &lane->parts->items[k];
-
-                        if (chunk->known) {
-                                tally_add_known(part, pages[0], n);
-                                continue;
-                        }
-                        r = tally_add(&lane->c->groups[s->groups[k]].tally, part, pages, n);
-                        if (r < 0)
-                                return r;
-                }
-        }
-        return 0;
-}
-
-/* Takes the next piece of a walk. false: nothing is left, or another thread has failed. */
-static bool take_piece(struct lane *lane, struct scan *scan, const struct walk *w, uint64_t *ret_from,
-                       uint64_t *ret_until)
-{
-        struct count *c = lane->c;
-        uint64_t read_of = MAX(c->sampling.one_in, 1U); /* one page of so many */
-        bool taken = false, calls = false;
-
-        pthread_mutex_lock(&c->mutex);
-        if (!scan->open) {
-                scan->open = true;
-                scan->identity = w->identity;
-                scan->leads = cohort_led_by(c, &c->spaces[scan->space], w);
-        } else if (!hold_same_program(&scan->identity, &w->identity) && scan->error == 0)
-                scan->error = -ESRCH;
-        if (scan->error == 0 && scan->cursor != UINT64_MAX) {
-                *ret_from = scan->cursor;
-                *ret_until = scan->cursor = walk_piece(w, scan->cursor, COUNT_PIECE_PAGES * read_of, &scan->left);
-                scan->left /= read_of;
-                taken = true;
-                calls = count_wants_help(c);
-                c->called = c->called || calls;
-        }
-        pthread_mutex_unlock(&c->mutex);
-        if (calls)
-                guard_call_for_help(lane->guard);
-        return taken;
-}
-
-/* What the kernel's counters say of a process of which not all was read. */
-static int read_rss(struct lane *lane, const struct walk *w, struct found *ret)
-{
-        struct proc_statm statm;
-        char buf[256];
-        ssize_t n;
-        int r;
-
-        bool estimates = lane->c->sampling.one_in > 0;
-
-        ret->passed = lane->seen.passed;
-        if (ret->passed == 0 && !estimates)
-                return 0;
-        n = sys_read_file_at(lane->x->sys, walk_dirfd(w), "statm", buf, sizeof(buf));
-        if (n < 0)
-                return n == -ENOENT ? -ESRCH : (int)n;
-        r = parse_proc_statm(buf, (size_t)n, &statm);
-        if (r < 0)
-                return r;
-        ret->rss = statm.resident;
-        if (estimates) {
-                ret->counted[ESTIMATE_OBJECT] = statm.shared;
-                ret->counted[ESTIMATE_ANON] = statm.resident - MIN(statm.shared, statm.resident);
-                ret->counters = lane->c->features->rss_error_per_thread ? MAX(w->identity.threads, 1U) : 1;
-        }
-        return 0;
-}
-
-int first_walk(struct lane *lane, struct scan *scan, bool helps, struct found *ret)
-{
-        const struct space *s = &lane->c->spaces[scan->space];
-        const struct member *m = &lane->c->members[scan->member];
-        _cleanup_(walk_closep) struct walk *w = NULL;
-        unsigned flags = lane->c->flags;
-        struct walk_chunk chunk;
-        uint64_t from, until;
-        int r;
-
-        lane->parts = parts_free(lane->parts);
-        lane->parts = parts_new(s->n_groups);
-        if (!lane->parts)
-                return -ENOMEM;
-        r = walk_open(lane->x, lane->guard, m->pid, m->start_time, &w);
-        if (r < 0)
-                return r;
-        w->seen = &lane->seen;
-        w->echo = &lane->echo;
-        if (lane->seen.records)
-                lane->seen.sights = &lane->parts->sights;
-        while (take_piece(lane, scan, w, &from, &until)) {
-                if (w->at != from) {
-                        r = walk_seek(w, from);
-                        if (r < 0)
-                                return r;
-                }
-                walk_limit(w, until);
-                while ((r = walk_next(w, &chunk)) > 0) {
-                        r = take_chunk(lane, s, &chunk, ret);
-                        if (r < 0)
-                                return r;
-                }
-                if (r < 0)
-                        return r;
-        }
-        r = read_rss(lane, w, ret);
-        if (r < 0)
-                return r;
-        if (flags & COUNT_PSS && !helps) {
-                r = read_pss(lane->x, lane->guard, w->pid, walk_dirfd(w), &ret->pss);
-                if (r < 0)
-                        return r;
-        }
-        return walk_check(w);
 }
 
 static void add_pss(struct group *g, uint64_t pss)
@@ -445,6 +272,12 @@ static enum count_outcome scan_outcome(const struct scan *scan, int error)
         return error < 0 ? outcome_of(error) : COUNT_DONE;
 }
 
+void space_untake(struct count *c, struct space *s)
+{
+        s->taken = false;
+        c->next_first = MIN(c->next_first, s->position);
+}
+
 size_t first_end(struct count *c, struct scan *scan)
 {
         struct space *s = &c->spaces[scan->space];
@@ -459,8 +292,7 @@ size_t first_end(struct count *c, struct scan *scan)
                 }
         if (r == -ECANCELED && !scan->stuck) {
                 /* told to stop: as if it had never been begun */
-                s->taken = false;
-                c->next_first = MIN(c->next_first, s->position);
+                space_untake(c, s);
         } else {
                 if (r == 0)
                         r = commit(c, s, scan->parts, &scan->found, scan->number);

@@ -5,6 +5,7 @@
 #include "capd/base/macros.h"
 #include "capd/limits.h"
 #include "echo.h"
+#include "tally.h"
 
 #define BLOCK 64U /* entries */
 /* Fewer of the pages than this part the same are not worth the comparison. */
@@ -50,20 +51,22 @@ static void record(struct echo *e, const uint32_t *groups, size_t n)
         e->state = ECHO_RECORDS;
 }
 
-void echo_begin(struct echo *e, uint64_t page_size, const uint32_t *groups, size_t n_groups)
+void echo_begin(struct echo *e, struct echo_view *v, uint64_t page_size, const uint32_t *groups, size_t n_groups)
 {
+        *v = (struct echo_view){.echo = e};
         e->page_size = page_size;
-        e->cursor = 0;
-        e->seen = e->same = 0;
-        if (n_groups == 0)
-                forget(e);
-        else if (e->state == ECHO_COMPARES && same_groups(e, groups, n_groups))
+        if (e->state == ECHO_COMPARES && same_groups(e, groups, n_groups))
                 return;
-        else if (e->pause > 0) {
+        if (e->pause > 0) {
                 e->pause--;
                 forget(e);
         } else
                 record(e, groups, n_groups);
+}
+
+bool echo_expects(const struct echo *e, const uint32_t *groups, size_t n_groups, size_t pages)
+{
+        return e->state == ECHO_COMPARES && e->alike && e->n_entries > pages && same_groups(e, groups, n_groups);
 }
 
 static int reserve(struct echo *e, size_t n)
@@ -93,9 +96,11 @@ static int reserve(struct echo *e, size_t n)
         return 0;
 }
 
-void echo_take_entries(struct echo *e, const struct vma *v, uint64_t address, const uint64_t *entries, size_t n)
+void echo_take_entries(struct echo_view *v, const struct vma *vma, uint64_t address, const uint64_t *entries, size_t n)
 {
-        if (e->state != ECHO_RECORDS)
+        struct echo *e = v->echo;
+
+        if (!e || e->state != ECHO_RECORDS)
                 return;
         e->fresh = n <= LIMIT_ECHO_PAGES - e->n_entries && reserve(e, n) == 0;
         if (!e->fresh)
@@ -103,21 +108,23 @@ void echo_take_entries(struct echo *e, const struct vma *v, uint64_t address, co
         e->chunks[e->n_chunks] = (struct echo_chunk){.address = address,
                                                      .n = n,
                                                      .first = e->n_entries,
-                                                     .device = v->v.device,
-                                                     .inode = v->v.inode,
-                                                     .kind = v->kind};
+                                                     .device = vma->v.device,
+                                                     .inode = vma->v.inode,
+                                                     .kind = vma->kind};
         memcpy(e->entries + e->n_entries, entries, n * sizeof(*entries));
 }
 
-void echo_take_pages(struct echo *e, const uint64_t *pages, size_t n)
+void echo_take_pages(struct echo_view *v, const uint64_t *pages, size_t n)
 {
-        if (!pages)
+        struct echo *e = v->echo;
+
+        if (!e || !pages)
                 return;
-        e->seen += n;
+        v->seen += n;
         if (e->state != ECHO_RECORDS || !e->fresh)
                 return;
         memcpy(e->pages + e->n_entries, pages, n * sizeof(*pages));
-        e->n_chunks++;
+        e->chunks[e->n_chunks++].alike = tally_run(pages, n) == n;
         e->n_entries += n;
 }
 
@@ -126,9 +133,10 @@ static bool same_block(const uint64_t *known, const uint64_t *entries, size_t i,
         return memcmp(known + i, entries + i, MIN((size_t)BLOCK, n - i) * sizeof(*entries)) == 0;
 }
 
-size_t echo_stretch(struct echo *e, const struct vma *v, uint64_t address, const uint64_t *entries, size_t n,
-                    const uint64_t **ret_pages)
+size_t echo_stretch(struct echo_view *v, const struct vma *vma, uint64_t address, const uint64_t *entries, size_t n,
+                    const uint64_t **ret_pages, bool *ret_alike)
 {
+        const struct echo *e = v->echo;
         const struct echo_chunk *c;
         const uint64_t *known;
         uint64_t skip;
@@ -136,19 +144,20 @@ size_t echo_stretch(struct echo *e, const struct vma *v, uint64_t address, const
         bool same;
 
         *ret_pages = NULL;
-        if (e->state != ECHO_COMPARES)
+        *ret_alike = false;
+        if (!e || e->state != ECHO_COMPARES)
                 return n;
         /* a walk goes up; where it is of pieces that other threads took between, the cursor jumps over those */
-        while (e->cursor < e->n_chunks && chunk_end(e, &e->chunks[e->cursor]) <= address)
-                e->cursor++;
-        if (e->cursor == e->n_chunks)
+        while (v->cursor < e->n_chunks && chunk_end(e, &e->chunks[v->cursor]) <= address)
+                v->cursor++;
+        if (v->cursor == e->n_chunks)
                 return n;
-        c = &e->chunks[e->cursor];
+        c = &e->chunks[v->cursor];
         if (c->address > address)
                 return (size_t)MIN((uint64_t)n, (c->address - address) / e->page_size);
         skip = (address - c->address) / e->page_size;
         n = MIN(n, c->n - (size_t)skip);
-        if (c->kind != v->kind || c->inode != v->v.inode || c->device != v->v.device)
+        if (c->kind != vma->kind || c->inode != vma->v.inode || c->device != vma->v.device)
                 return n;
         known = e->entries + c->first + skip;
         same = same_block(known, entries, 0, n);
@@ -156,24 +165,31 @@ size_t echo_stretch(struct echo *e, const struct vma *v, uint64_t address, const
                 end += MIN((size_t)BLOCK, n - end);
         while (end < n && same_block(known, entries, end, n) == same);
         if (same) {
-                e->same += end;
-                e->seen += end;
+                v->same += end;
+                v->seen += end;
                 *ret_pages = e->pages + c->first + skip;
+                *ret_alike = c->alike;
         }
         return end;
 }
 
-void echo_end(struct echo *e, bool committed)
+void echo_end(struct echo_view *v, bool committed)
 {
+        struct echo *e = TAKE_PTR(v->echo);
+
+        if (!e)
+                return;
         if (e->state == ECHO_RECORDS && committed && e->n_chunks > 0) {
                 e->state = ECHO_COMPARES;
+                e->alike = false;
                 return;
         }
         if (e->state != ECHO_COMPARES) {
                 forget(e);
                 return;
         }
-        if (e->same >= e->seen / WORTH) {
+        e->alike = v->same >= v->seen / 2;
+        if (v->same >= v->seen / WORTH) {
                 e->failures = 0;
                 return;
         }

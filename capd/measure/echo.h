@@ -25,6 +25,7 @@ struct echo_chunk {
         size_t n, first; /* entries, and where they are in echo.entries and echo.pages */
         uint64_t device, inode;
         enum vma_kind kind;
+        bool alike; /* pages of one kind */
 };
 
 struct echo {
@@ -37,25 +38,34 @@ struct echo {
         uint32_t *groups; /* that have these pages */
         size_t n_groups;
         enum { ECHO_NOTHING, ECHO_RECORDS, ECHO_COMPARES } state;
-        size_t cursor;       /* chunks before it are behind the walk */
-        uint64_t seen, same; /* pages, in this walk */
-        unsigned failures;   /* walks in turn that were compared in vain */
-        unsigned pause;      /* walks until the next is remembered */
+        bool alike;        /* the last walk that was compared showed mostly the same */
+        unsigned failures; /* walks in turn that were compared in vain */
+        unsigned pause;    /* walks until the next is remembered */
 };
 
-/* Before the walk of a process of these groups; with none of them nothing is remembered nor known. */
-void echo_begin(struct echo *e, uint64_t page_size, const uint32_t *groups, size_t n_groups);
+/* How one walk uses it. */
+struct echo_view {
+        struct echo *echo;   /* NULL: it does not */
+        size_t cursor;       /* chunks before it are behind the walk */
+        uint64_t seen, same; /* pages */
+};
+
+/* Before the walk of a process of these groups. It is remembered or compared, or neither. */
+void echo_begin(struct echo *e, struct echo_view *v, uint64_t page_size, const uint32_t *groups, size_t n_groups);
+/* Whether the next process of these groups will be compared and is likely to show the same pages, and more than `pages` of them. */
+bool echo_expects(const struct echo *e, const uint32_t *groups, size_t n_groups, size_t pages);
 /*
  * n entries of a mapping as the kernel gave them: how many from the first on are as known, and then *ret_pages is what they came
- * to, valid until the end of the walk; or how many are not, and then it is NULL.
+ * to, valid until echo_end(), and *ret_alike whether they are known to be of one kind (tally_run()); or how many are not, and then
+ * *ret_pages is NULL.
  */
-size_t echo_stretch(struct echo *e, const struct vma *v, uint64_t address, const uint64_t *entries, size_t n,
-                    const uint64_t **ret_pages);
+size_t echo_stretch(struct echo_view *v, const struct vma *vma, uint64_t address, const uint64_t *entries, size_t n,
+                    const uint64_t **ret_pages, bool *ret_alike);
 /* Entries that are not as known, before the rules; and what these came to, or NULL: nothing. Both are called for each chunk. */
-void echo_take_entries(struct echo *e, const struct vma *v, uint64_t address, const uint64_t *entries, size_t n);
-void echo_take_pages(struct echo *e, const uint64_t *pages, size_t n);
+void echo_take_entries(struct echo_view *v, const struct vma *vma, uint64_t address, const uint64_t *entries, size_t n);
+void echo_take_pages(struct echo_view *v, const uint64_t *pages, size_t n);
 /* After the walk; `committed`: the groups have all of its pages. */
-void echo_end(struct echo *e, bool committed);
+void echo_end(struct echo_view *v, bool committed);
 void echo_done(struct echo *e);
 
 #endif

@@ -44,7 +44,7 @@
 /* MaxStall= where nobody said otherwise */
 #define WALK_MAX_STALL (2 * USEC_PER_MSEC)
 
-struct echo;
+struct echo_view;
 struct sampling;
 struct seen_view;
 
@@ -120,7 +120,7 @@ struct walk {
         uint64_t from;  /* nothing below is to be handed out: walk_seek() */
         uint64_t until; /* nor anything from here on: walk_limit() */
 
-        struct echo *echo;      /* what another process has shown at the same addresses; NULL: nothing is known */
+        struct echo_view *echo; /* what another process has shown at the same addresses; NULL: nothing is known */
         struct seen_view *seen; /* what of shared mappings need not be read; NULL: all is read */
         uint64_t stretch_end;   /* in mapping i, as far as seen_next() said */
         uint64_t sample_end;    /* the same by sampling_next() */

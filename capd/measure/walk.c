@@ -334,14 +334,15 @@ static int take_stretch(struct walk *w, const struct vma *v, struct walk_chunk *
 {
         uint64_t page_size = w->context->features->page_size, start = w->at, end = MIN(w->window_end, v->v.end);
         uint64_t *entries = w->window + (start - w->window_start) / page_size;
-        struct echo *echo = start >= w->from ? w->echo : NULL;
+        struct echo_view *echo = start >= w->from ? w->echo : NULL;
         size_t n = (size_t)((end - start) / page_size), found;
         const uint64_t *known = NULL;
         struct object *object;
+        bool alike = false;
         int r;
 
         if (echo) {
-                n = echo_stretch(echo, v, start, entries, n, &known);
+                n = echo_stretch(echo, v, start, entries, n, &known, &alike);
                 end = start + n * page_size;
         }
         w->at = end;
@@ -367,7 +368,8 @@ static int take_stretch(struct walk *w, const struct vma *v, struct walk_chunk *
                                    .n = (size_t)((end - start) / page_size),
                                    .pages = known ? known : entries,
                                    .vma = &v->v,
-                                   .known = known};
+                                   .known = known,
+                                   .alike = alike};
         return 1;
 }
 

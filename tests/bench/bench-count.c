@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,9 @@
 
 #define MAPS_BYTES  (1U << 20)
 #define MAX_THREADS 16U
+
+#define BARE_TURNS       8U
+#define BARE_PIECE_PAGES 8192U
 
 /* Exactly, or one chunk in `one_in`; 0: none is left out. */
 static struct group_sample sample_once(const struct sys *sys, const struct features *features, unsigned threads,
@@ -117,34 +121,77 @@ static uint64_t rollup_once(const pid_t *pids, size_t n, double *ret_wall, doubl
         return pss;
 }
 
-/* What reading the same page tables costs by itself, with nothing done to what was read: no count by page frame can be cheaper. */
-static void bare_read(pid_t pid)
-{
-        _cleanup_free_ char *maps = malloc(MAPS_BYTES);
-        uint64_t window[2048];
-        unsigned long from, to;
-        char path[64];
+/* A process that is read with nothing done to what was read. */
+struct bare_process {
         int fd;
+        char *maps, *line;      /* the mappings, and the one that is next */
+        unsigned long from, to; /* what is left of the one before it */
+};
 
-        if (!maps)
+static void bare_open(struct bare_process *p, pid_t pid)
+{
+        char path[64];
+
+        *p = (struct bare_process){.maps = malloc(MAPS_BYTES)};
+        if (!p->maps)
                 die("malloc", ENOMEM);
-        slurp(pid, "maps", maps, MAPS_BYTES);
+        slurp(pid, "maps", p->maps, MAPS_BYTES);
+        p->line = p->maps;
         snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
+        p->fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (p->fd < 0)
                 die(path, errno);
-        for (char *line = maps; line && sscanf(line, "%lx-%lx", &from, &to) == 2;) {
-                while (from < to && from < 1UL << 47) {
-                        size_t pages = (to - from) / 4096 < 2048 ? (to - from) / 4096 : 2048;
+}
 
-                        if (pread(fd, window, pages * 8, (off_t)(from / 4096 * 8)) <= 0)
-                                break;
-                        from += pages * 4096;
+static void bare_close(struct bare_process *p)
+{
+        (void)close(p->fd);
+        free(p->maps);
+}
+
+/* Reads as many pages; false: all of them have been. */
+static bool bare_read(struct bare_process *p, size_t pages)
+{
+        uint64_t window[2048];
+
+        while (pages > 0) {
+                size_t n = (p->to - p->from) / 4096;
+
+                if (n == 0) {
+                        if (!p->line || sscanf(p->line, "%lx-%lx", &p->from, &p->to) != 2 || p->from >= 1UL << 47)
+                                return false;
+                        p->line = strchr(p->line, '\n');
+                        p->line = p->line ? p->line + 1 : NULL;
+                        continue;
                 }
-                line = strchr(line, '\n');
-                line = line ? line + 1 : NULL;
+                n = MIN(n, pages);
+                n = MIN(n, ARRAY_SIZE(window));
+                if (pread(p->fd, window, n * 8, (off_t)(p->from / 4096 * 8)) <= 0)
+                        return false;
+                p->from += n * 4096;
+                pages -= n;
         }
-        (void)close(fd);
+        return true;
+}
+
+/*
+ * What reading the page tables costs by itself: no count by page frame can be cheaper. Some processes by turns, a piece of each, since that
+ * is what the caches like best.
+ */
+static void bare_turns(const pid_t *pids, size_t n)
+{
+        struct bare_process processes[BARE_TURNS];
+        bool more = true;
+
+        for (size_t i = 0; i < n; i++)
+                bare_open(&processes[i], pids[i]);
+        while (more) {
+                more = false;
+                for (size_t i = 0; i < n; i++)
+                        more = bare_read(&processes[i], BARE_PIECE_PAGES) || more;
+        }
+        for (size_t i = 0; i < n; i++)
+                bare_close(&processes[i]);
 }
 
 struct bare {
@@ -157,8 +204,8 @@ static void *bare_thread(void *arg)
 {
         struct bare *b = arg;
 
-        for (size_t i; (i = b->next++) < b->n;)
-                bare_read(b->pids[i]);
+        for (size_t i; (i = atomic_fetch_add(&b->next, BARE_TURNS)) < b->n;)
+                bare_turns(b->pids + i, MIN(b->n - i, (size_t)BARE_TURNS));
         return NULL;
 }
 

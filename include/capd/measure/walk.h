@@ -46,6 +46,7 @@ struct walk_chunk {
         size_t n;                   /* pages */
         const uint64_t *pages;      /* valid until the next call */
         const struct walk_vma *vma; /* the mapping they are in */
+        bool alike;                 /* they are known to be of one kind: the same but for their numbers */
         bool known;                 /* the groups have all of them, from a process that shows the same (echo.h) */
 };
 
