@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -170,6 +171,27 @@ static void native_sleep(const struct sys *sys, usec_t usec)
                 ;
 }
 
+/* The kernel's own limit, NR_CPUS of x86; a cpu_set_t has room for 1024. */
+#define MAX_CPUS 8192
+
+static int native_go_to_cpu(const struct sys *sys, int cpu)
+{
+        cpu_set_t allowed[MAX_CPUS / CPU_SETSIZE], one[MAX_CPUS / CPU_SETSIZE] = {};
+
+        if (cpu < 0 || cpu >= MAX_CPUS)
+                return -EINVAL;
+        if (sched_getcpu() == cpu)
+                return 0;
+        if (sched_getaffinity(0, sizeof(allowed), allowed) < 0)
+                return -errno;
+        if (!CPU_ISSET_S((size_t)cpu, sizeof(allowed), allowed))
+                return -EINVAL;
+        CPU_SET_S((size_t)cpu, sizeof(one), one);
+        if (sched_setaffinity(0, sizeof(one), one) < 0 || sched_setaffinity(0, sizeof(allowed), allowed) < 0)
+                return -errno;
+        return 0;
+}
+
 const struct sys_ops sys_ops_native = {
                 .openat = native_openat,
                 .pread = native_pread,
@@ -194,6 +216,7 @@ const struct sys_ops sys_ops_native = {
                 .now = native_now,
                 .cpu_now = native_cpu_now,
                 .sleep = native_sleep,
+                .go_to_cpu = native_go_to_cpu,
 };
 
 int sys_init(struct sys *ret, const char *root)

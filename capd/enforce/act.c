@@ -130,6 +130,7 @@ static int run_open_to_act(struct run *run, pid_t pid, uint64_t start_time)
 
         if (r < 0)
                 return r;
+        walk_context_follow(run->context);
         r = run->sys->ops->pidfd_open(run->sys, pid);
         if (r < 0)
                 return r;

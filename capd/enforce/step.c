@@ -12,6 +12,14 @@
 
 #define BATCH_CALLS 8U
 
+/*
+ * Two calls that were too long within so many mean that their length was too much. One in more is a hiccup, of a device or of a
+ * processor that went to somebody else, which happens to short ones as well. A target that runs now on the processor of the calls and
+ * now on another has calls of two speeds, one of them ten times the other (running.h): what is too long for the slower one must be
+ * remembered while there are only fast ones.
+ */
+#define CALM_CALLS 256U
+
 void step_init(struct step *s, uint64_t page_size, usec_t max_stall, uint64_t bytes)
 {
         bytes = bytes > 0 ? MIN(bytes - bytes % page_size, STEP_MAX_BYTES) : STEP_FIRST_BYTES;
@@ -19,6 +27,7 @@ void step_init(struct step *s, uint64_t page_size, usec_t max_stall, uint64_t by
                         .bytes = MAX(bytes, page_size),
                         .min_bytes = page_size,
                         .limit = STEP_MAX_BYTES,
+                        .calm = CALM_CALLS,
                         .max_stall = MAX(max_stall, (usec_t)1),
         };
 }
@@ -64,18 +73,17 @@ static void step_set(struct step *s, uint64_t bytes)
 
 void step_took(struct step *s, usec_t took)
 {
-        bool again = s->late;
+        bool again = s->calm < CALM_CALLS;
 
         s->longest = MAX(s->longest, took);
-        s->late = load_of(s, took) > AIM_HIGH;
-        if (!s->late)
+        if (load_of(s, took) <= AIM_HIGH) {
+                s->calm += again;
                 return;
-        /*
-         * In proportion, also where little moved: the target's lock was held all the same, or somebody else holds it for long. But a
-         * single long call may be one in which the processor went to somebody else, which happens to short ones as well.
-         */
+        }
+        s->calm = 0;
+        /* In proportion, also where little moved: the target's lock was held all the same, or somebody else holds it for long. */
         if (again)
-                s->limit = MAX(s->bytes / 2, s->min_bytes);
+                s->limit = MAX(s->bytes / 2 / s->min_bytes, (uint64_t)1) * s->min_bytes;
         step_set(s, MIN(s->bytes, MAX(fitting(s, took), again ? 0 : s->bytes / 4)));
 }
 
@@ -90,9 +98,15 @@ void step_learn(struct step *s, uint64_t attempted, uint64_t moved)
          * in a few batches.
          */
         if (load_of(s, longest) < AIM_LOW && attempted >= s->bytes / 2 && moved >= attempted - attempted / 4) {
-                uint64_t most = s->bytes < s->limit ? MIN(s->bytes * 2, s->limit)
-                                                    : s->bytes + MAX(s->bytes / 8, s->min_bytes);
+                uint64_t most = MIN(s->bytes * 2, s->limit);
 
+                if (s->bytes >= s->limit) {
+                        if (s->calm < CALM_CALLS)
+                                return;
+                        /* the next one not before it has stayed calm with this one */
+                        s->limit = most = s->bytes + MAX(s->bytes / 4 / s->min_bytes, (uint64_t)1) * s->min_bytes;
+                        s->calm = CALM_CALLS / 2;
+                }
                 step_set(s, MAX(s->bytes, MIN(fitting(s, longest), most)));
         }
 }

@@ -24,9 +24,9 @@ struct step {
         uint64_t min_bytes;
         usec_t max_stall;
         usec_t longest;      /* call since step_learn() */
-        bool late;           /* the last call took too long */
+        unsigned calm;       /* calls since one took too long, as far as that matters */
         unsigned whole_late; /* so many calls on huge pages in a row */
-        uint64_t limit;      /* half of what was too much the last time: growth is fast below and slow above */
+        uint64_t limit;      /* half of what was too much: growth is fast below and slow above */
 };
 
 /* `bytes`: what an earlier act came to, or 0. */

@@ -38,6 +38,11 @@ void walk_context_set_max_stall(struct walk_context *c, usec_t max_stall)
         c->max_stall = max_stall;
 }
 
+void walk_context_follow(struct walk_context *c)
+{
+        c->follow = true;
+}
+
 struct walk_context *walk_context_free(struct walk_context *c)
 {
         if (!c)

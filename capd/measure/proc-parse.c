@@ -93,12 +93,14 @@ int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
                 VM = 23,
                 RSS = 24,
                 START_CODE = 26,
-                LAST = 28
+                LAST = 28,
+                CPU = 39
         };
         const char *p = text, *end = text + len, *open, *close;
-        uint64_t fields[LAST + 1] = {}, pid;
-        struct proc_stat s = {};
+        uint64_t fields[CPU + 1] = {}, pid;
+        struct proc_stat s = {.cpu = -1};
         size_t comm_len;
+        int field;
 
         open = memchr(text, '(', len);
         close = memrchr(text, ')', len);
@@ -115,15 +117,19 @@ int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
         if (!skip_char(&p, end, ' ') || p >= end)
                 return -EBADMSG;
         s.state = *p++;
-        for (int i = PPID; i <= LAST; i++) {
+        for (field = PPID; field <= CPU; field++) {
                 if (!skip_char(&p, end, ' '))
-                        return -EBADMSG;
-                /* process group, terminal, priority and nice value may be negative; none of them is looked at */
+                        break;
+                /* process group, terminal, priority, nice value and signal may be negative; none of them is looked at */
                 if (p < end && *p == '-')
                         p++;
-                if (!parse_decimal(&p, end, &fields[i]))
-                        return -EBADMSG;
+                if (!parse_decimal(&p, end, &fields[field]))
+                        break;
         }
+        if (field <= LAST)
+                return -EBADMSG;
+        if (field > CPU && fields[CPU] <= INT32_MAX)
+                s.cpu = (int)fields[CPU];
         if (fields[PPID] > INT32_MAX)
                 return -EBADMSG;
 

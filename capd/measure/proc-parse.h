@@ -30,6 +30,7 @@ struct proc_stat {
         uint64_t vm;                                /* bytes */
         uint64_t rss;                               /* pages */
         uint64_t start_code, end_code, start_stack; /* 0 without the right to trace it */
+        int cpu;                                    /* on which it runs, or ran last; -1 if that is not said */
 };
 
 struct proc_statm {

@@ -81,6 +81,7 @@ struct walk_context {
         const struct sys *sys;
         const struct features *features;
         usec_t max_stall;
+        bool follow;                     /* walk_context_follow() */
         const struct sampling *sampling; /* NULL: all is read */
         int kpageflags_fd, kpagecount_fd;
         /* The thread was given up while it was in a system call: whoever called must leave everything shared alone. */

@@ -15,6 +15,7 @@
 
 #include "echo.h"
 #include "hold.h"
+#include "running.h"
 #include "sampling.h"
 #include "seen.h"
 #include "walk-internal.h"
@@ -34,20 +35,30 @@ static uint64_t align_down(const struct walk *w, uint64_t address)
  * that was woken has got a processor (rwsem_down_read_slowpath() in kernel/locking/rwsem.c, "lock stealing"), until the kernel hands the
  * lock over after RWSEM_WAIT_TIMEOUT, 4 ms. The lock itself is never held for long: pagemap_read() lets go of it every 2 MiB.
  * So there is a pause after every half of MaxStall spent in such calls, as long as a thread needs to wake up: 60 to 70 µs, most of which
- * the kernel adds by itself (timer_slack_ns is 50 µs, prctl(2)).
+ * the kernel adds by itself (timer_slack_ns is 50 µs, prctl(2)). Where all of the process is asleep nobody is waiting.
  */
 #define PAUSE_USEC 10U
 
-usec_t walk_hold(struct walk *w)
+static void let_others_in(struct walk *w)
 {
         const struct sys *sys = w->context->sys;
+        struct running running;
 
-        if (w->in_lock > 0 && w->in_lock >= w->context->max_stall / 2) {
+        running_look(sys, w->dirfd, w->stat_fd, &running);
+        if (running.awake)
                 sys->ops->sleep(sys, PAUSE_USEC);
-                w->in_lock = 0;
-        }
+        /* no matter if it cannot be: it takes longer then */
+        if (w->context->follow && running.cpu >= 0)
+                (void)sys->ops->go_to_cpu(sys, running.cpu);
+        w->in_lock = 0;
+}
+
+usec_t walk_hold(struct walk *w)
+{
+        if (w->in_lock > 0 && w->in_lock >= w->context->max_stall / 2)
+                let_others_in(w);
         guard_enter(w->guard, w->pid);
-        return sys->ops->now(sys);
+        return w->context->sys->ops->now(w->context->sys);
 }
 
 /* Leaves a guarded call: 0, or -ECANCELED if the thread was given up in it. */

@@ -53,6 +53,11 @@ struct sys_ops {
         usec_t (*now)(const struct sys *sys);     /* CLOCK_MONOTONIC */
         usec_t (*cpu_now)(const struct sys *sys); /* CLOCK_THREAD_CPUTIME_ID */
         void (*sleep)(const struct sys *sys, usec_t usec);
+        /*
+         * Has the calling thread go on on a processor, and leaves it free to be moved from there like any other. 0, -EINVAL if it may not
+         * run there, or another negative errno.
+         */
+        int (*go_to_cpu)(const struct sys *sys, int cpu);
 };
 
 struct sys {

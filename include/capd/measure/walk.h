@@ -55,6 +55,11 @@ struct walk_context;
 int walk_context_new(const struct sys *sys, const struct features *features, struct walk_context **ret);
 /* MaxStall=: the longest that somebody shall wait for the lock of a process that is walked. 2 ms unless this was called. */
 void walk_context_set_max_stall(struct walk_context *c, usec_t max_stall);
+/*
+ * For calls that unmap pages: the thread goes where its target runs (running.h), if that is one processor. There it interrupts nobody, and
+ * what the target waits for is its processor and not its lock.
+ */
+void walk_context_follow(struct walk_context *c);
 struct walk_context *walk_context_free(struct walk_context *c);
 DEFINE_CLEANUP(struct walk_context *, walk_context_free)
 
@@ -86,7 +91,7 @@ int walk_dirfd(const struct walk *w); /* /proc/PID; belongs to the walk */
 
 /*
  * Around a call that takes the target's mmap lock: walk_hold() before it, which makes a pause where the calls before it have come
- * to half of MaxStall; walk_let_go() with what that returned: how long the call took, or -ECANCELED if the thread was given up in it.
+ * to half of MaxStall and the target is not asleep; walk_let_go() with what that returned: how long the call took, or -ECANCELED if the thread was given up in it.
  */
 usec_t walk_hold(struct walk *w);
 int64_t walk_let_go(struct walk *w, usec_t began);

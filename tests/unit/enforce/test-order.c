@@ -173,6 +173,8 @@ static void test_step_recovers(void **state)
         step_learn(&s, s.bytes, s.bytes);
         assert_true(s.bytes <= PAGE);
         settle(&s, 700, 20, &over);
+        assert_true(s.bytes >= before / 8);
+        settle(&s, 700, 2500, &over);
         assert_true(s.bytes >= before / 2);
         assert_int_equal(over, 0);
 }
@@ -226,10 +228,11 @@ static void test_step_of_a_batch(void **state)
         assert_int_equal(s.bytes, 2 * bytes);
         step_took(&s, 20000); /* a single one */
         assert_int_equal(s.bytes, bytes / 2);
-        step_took(&s, 100);
-        step_took(&s, 20000);
+        for (unsigned i = 0; i < 300; i++)
+                step_took(&s, 100);
+        step_took(&s, 20000); /* another one, long after */
         assert_int_equal(s.bytes, bytes / 8);
-        step_took(&s, 1400);
+        step_took(&s, 1400); /* and the next: in proportion */
         assert_int_equal(s.bytes, bytes / 16);
         assert_true(step_batch(&s) >= 2 * s.bytes && step_batch(&s) <= STEP_MAX_BYTES);
 
@@ -239,6 +242,32 @@ static void test_step_of_a_batch(void **state)
         step_init(&s, PAGE, 2000, 4 * MIB);
         step_begin(&s);
         assert_int_equal(s.bytes, STEP_FIRST_BYTES);
+}
+
+/* A target that every so often is on another processor, where a page takes ten times as long. */
+static void test_step_of_two_speeds(void **state)
+{
+        unsigned over = 0, calls = 0;
+        uint64_t bytes = 0;
+        struct step s;
+
+        step_init(&s, PAGE, 2000, 0);
+        for (unsigned batch = 0; batch < 4000; batch++) {
+                for (unsigned i = 0; i < 8; i++) {
+                        bool slow = ++calls % 50 == 0;
+                        usec_t took = s.bytes / PAGE * (slow ? 22 : 2);
+
+                        if (batch >= 100) {
+                                over += took > s.max_stall;
+                                bytes += s.bytes;
+                        }
+                        step_took(&s, took);
+                }
+                step_learn(&s, s.bytes, s.bytes);
+        }
+        /* less than one in a thousand is too long, and they are no shorter than that takes */
+        assert_true(over * 1000 < calls);
+        assert_true(bytes / calls >= 24 * PAGE);
 }
 
 static void test_trace(void **state)
@@ -280,6 +309,7 @@ int main(void)
                         cmocka_unit_test(test_step_goes_on),
                         cmocka_unit_test(test_step_learns_only_from_what_moved),
                         cmocka_unit_test(test_step_of_a_batch),
+                        cmocka_unit_test(test_step_of_two_speeds),
                         cmocka_unit_test(test_trace),
         };
 

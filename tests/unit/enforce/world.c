@@ -255,7 +255,7 @@ void world_process(struct world *w, pid_t pid, uint64_t start_time)
         snprintf(path, sizeof(path), "proc/%d", (int)pid);
         make_dir(w, path);
         snprintf(path, sizeof(path), "proc/%d/stat", (int)pid);
-        snprintf(text, sizeof(text), "%d (name) S 1 1 1 0 -1 0 0 0 0 0 5 5 0 0 20 0 1 0 %llu 0 0 0 %llu 2 3 0 0\n",
+        snprintf(text, sizeof(text), "%d (name) R 1 1 1 0 -1 0 0 0 0 0 5 5 0 0 20 0 1 0 %llu 0 0 0 %llu 2 3 0 0\n",
                  (int)pid, (unsigned long long)start_time, (unsigned long long)start_time);
         write_text(w, path, text, false);
         snprintf(path, sizeof(path), "proc/%d/statm", (int)pid);

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* Whether a process runs, and where; and what walks make of it: pauses, and where their thread goes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "capd/measure/walk.h"
+#include "fake.h"
+#include "running.h"
+
+#define PID 9
+
+static int setup(void **state)
+{
+        static struct fake f;
+
+        fake_init(&f);
+        *state = &f;
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        fake_done(*state);
+        return 0;
+}
+
+/* A thread's stat, or that of the process. */
+static void write_stat(struct fake *f, const char *path, char state, unsigned threads, int cpu)
+{
+        char text[512];
+
+        snprintf(text, sizeof(text),
+                 "%d (a b) %c 1 1 1 0 -1 4194304 1 0 0 0 5 7 0 0 20 0 %u 0 5 40960 10 18446744073709551615 4096 4106 "
+                 "4116 "
+                 "0 0 0 0 0 0 0 0 0 17 %d 0 0 0\n",
+                 PID, state, threads, cpu);
+        fake_write(f, path, text);
+}
+
+static struct running look(struct fake *f)
+{
+        struct running r = {.awake = true, .cpu = 77};
+        int dirfd = f->sys.ops->openat(&f->sys, f->sys.root_fd, "proc/9", O_RDONLY | O_DIRECTORY);
+        int stat_fd = f->sys.ops->openat(&f->sys, dirfd, "stat", O_RDONLY);
+
+        running_look(&f->sys, dirfd, stat_fd, &r);
+        close_fd(stat_fd);
+        close_fd(dirfd);
+        return r;
+}
+
+static void assert_look(struct fake *f, bool awake, int cpu)
+{
+        struct running r = look(f);
+
+        assert_int_equal(r.awake, awake);
+        assert_int_equal(r.cpu, cpu);
+}
+
+static void test_single(void **state)
+{
+        struct fake *f = *state;
+
+        write_stat(f, "proc/9/stat", 'S', 1, 3);
+        assert_look(f, false, -1);
+        write_stat(f, "proc/9/stat", 'R', 1, 3);
+        assert_look(f, true, 3);
+        write_stat(f, "proc/9/stat", 'R', 1, 0);
+        assert_look(f, true, 0);
+        /* waits for a lock, or for a device */
+        write_stat(f, "proc/9/stat", 'D', 1, 3);
+        assert_look(f, true, -1);
+        write_stat(f, "proc/9/stat", 'T', 1, 3);
+        assert_look(f, false, -1);
+        write_stat(f, "proc/9/stat", 'Z', 1, 3);
+        assert_look(f, false, -1);
+}
+
+static void write_threads(struct fake *f, const char *states, const int *cpus)
+{
+        char path[64];
+        unsigned n = (unsigned)strlen(states);
+
+        /* the process is what its first thread is */
+        write_stat(f, "proc/9/stat", states[0], n, cpus[0]);
+        fake_remove(f, "proc/9/task");
+        for (unsigned i = 0; i < n; i++) {
+                snprintf(path, sizeof(path), "proc/9/task/%u/stat", PID + i);
+                write_stat(f, path, states[i], n, cpus[i]);
+        }
+}
+
+static void test_threads(void **state)
+{
+        struct fake *f = *state;
+
+        write_threads(f, "SSS", (int[]){1, 2, 3});
+        assert_look(f, false, -1);
+        write_threads(f, "SSR", (int[]){1, 2, 3});
+        assert_look(f, true, 3);
+        write_threads(f, "RSR", (int[]){3, 2, 3});
+        assert_look(f, true, 3);
+        /* on two of them, and in whichever order they are seen */
+        write_threads(f, "RSR", (int[]){1, 2, 3});
+        assert_look(f, true, -1);
+        write_threads(f, "RRRS", (int[]){1, 2, 1, 1});
+        assert_look(f, true, -1);
+        write_threads(f, "SDS", (int[]){1, 2, 3});
+        assert_look(f, true, -1);
+        write_threads(f, "SSSSSSSR", (int[]){0, 0, 0, 0, 0, 0, 0, 6});
+        assert_look(f, true, 6);
+        /* more than are looked at */
+        write_threads(f, "SSSSSSSSS", (int[]){0, 0, 0, 0, 0, 0, 0, 0, 0});
+        assert_look(f, true, -1);
+        /* they have become more since the process said how many there are */
+        write_stat(f, "proc/9/stat", 'S', 8, 0);
+        assert_look(f, true, -1);
+        /* one is just ending */
+        write_threads(f, "SSS", (int[]){1, 2, 3});
+        fake_remove(f, "proc/9/task/10/stat");
+        assert_look(f, false, -1);
+}
+
+static void test_unknown(void **state)
+{
+        struct fake *f = *state;
+
+        /* no directory of threads, as below /proc/PID/task/TID */
+        write_stat(f, "proc/9/stat", 'S', 3, 1);
+        assert_look(f, true, -1);
+        fake_write(f, "proc/9/stat", "");
+        assert_look(f, true, -1);
+        fake_write(f, "proc/9/stat", "9 (x) S 1 2");
+        assert_look(f, true, -1);
+        write_threads(f, "SSR", (int[]){1, 2, 3});
+        f->fail_op = OP_GETDENTS;
+        f->fail_at = f->calls[OP_GETDENTS] + 1;
+        f->fail_value = -EIO;
+        assert_look(f, true, -1);
+}
+
+static unsigned sleeps, goes;
+static int gone_to;
+
+static void count_sleep(const struct sys *sys, usec_t usec)
+{
+        sleeps++;
+}
+
+static int count_go(const struct sys *sys, int cpu)
+{
+        goes++;
+        gone_to = cpu;
+        return -EINVAL; /* that it may not go there stops nothing */
+}
+
+/* Walks 64 MiB in 8 windows and a check, 300 µs each. */
+static void walk(struct fake *f, bool follow)
+{
+        _cleanup_(walk_context_freep) struct walk_context *c = NULL;
+        _cleanup_(walk_closep) struct walk *w = NULL;
+        struct walk_chunk chunk;
+        unsigned chunks = 0;
+        int r;
+
+        assert_int_equal(walk_context_new(&f->sys, &f->features, &c), 0);
+        if (follow)
+                walk_context_follow(c);
+        assert_int_equal(walk_open(c, NULL, PID, 5, &w), 0);
+        sleeps = goes = 0;
+        gone_to = -1;
+        while ((r = walk_next(w, &chunk)) > 0)
+                chunks++;
+        assert_int_equal(r, 0);
+        assert_int_equal(chunks, 1);
+}
+
+static void test_walk(void **state)
+{
+        uint64_t entry = RAW_PRESENT | RAW_EXCLUSIVE | 100, base = 0x10000000;
+        struct fake *f = *state;
+
+        fake_process(f, PID, 5, "x", "10000000-14000000 rw-p 00000000 00:00 0\n", 16384, 1);
+        fake_pages(f, PID, base + 16383 * FAKE_PAGE, &entry, 1);
+        f->ops.sleep = count_sleep;
+        f->ops.go_to_cpu = count_go;
+        f->time_step = 300;
+
+        /* asleep: nobody is waiting */
+        write_stat(f, "proc/9/stat", 'S', 1, 3);
+        walk(f, true);
+        assert_int_equal(sleeps, 0);
+        assert_int_equal(goes, 0);
+        write_stat(f, "proc/9/stat", 'D', 1, 3);
+        walk(f, true);
+        assert_int_equal(sleeps, 2);
+        assert_int_equal(goes, 0);
+        write_stat(f, "proc/9/stat", 'R', 1, 3);
+        walk(f, true);
+        assert_int_equal(sleeps, 2);
+        assert_int_equal(goes, 2);
+        assert_int_equal(gone_to, 3);
+        /* who only reads stays where it is */
+        walk(f, false);
+        assert_int_equal(sleeps, 2);
+        assert_int_equal(goes, 0);
+}
+
+/* The real one: to every processor that this thread may run on, and to no other. */
+static void test_go_to_cpu(void **state)
+{
+        cpu_set_t before, after;
+        struct sys sys;
+
+        assert_int_equal(sys_init(&sys, NULL), 0);
+        assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+                assert_int_equal(sys.ops->go_to_cpu(&sys, cpu), CPU_ISSET(cpu, &before) ? 0 : -EINVAL);
+        assert_int_equal(sys.ops->go_to_cpu(&sys, -1), -EINVAL);
+        assert_int_equal(sys.ops->go_to_cpu(&sys, 8192), -EINVAL);
+        assert_int_equal(sched_getaffinity(0, sizeof(after), &after), 0);
+        assert_true(CPU_EQUAL(&before, &after));
+        sys_done(&sys);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                        cmocka_unit_test_setup_teardown(test_single, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_walk, setup, teardown),
+                        cmocka_unit_test(test_go_to_cpu),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
