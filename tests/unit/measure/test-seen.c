@@ -384,7 +384,6 @@ static void add_mapper(struct world *w, size_t thing)
         end_process(w);
 }
 
-/* Processes that map all of an object. */
 static struct world *alike(uint64_t pages, uint64_t flags, size_t n)
 {
         struct world *w = world_new(1);
