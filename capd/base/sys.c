@@ -174,6 +174,10 @@ static void native_sleep(const struct sys *sys, usec_t usec)
 /* The kernel's own limit, NR_CPUS of x86; a cpu_set_t has room for 1024. */
 #define MAX_CPUS 8192
 
+/*
+ * Which processors are allowed is what the first thread of the program has, which never comes here: of its own the calling one may have
+ * less by now, as it was given back what was allowed, and active, when it moved.
+ */
 static int native_go_to_cpu(const struct sys *sys, int cpu)
 {
         cpu_set_t allowed[MAX_CPUS / CPU_SETSIZE], one[MAX_CPUS / CPU_SETSIZE] = {};
@@ -182,12 +186,18 @@ static int native_go_to_cpu(const struct sys *sys, int cpu)
                 return -EINVAL;
         if (sched_getcpu() == cpu)
                 return 0;
-        if (sched_getaffinity(0, sizeof(allowed), allowed) < 0)
+        if (sched_getaffinity(getpid(), sizeof(allowed), allowed) < 0)
                 return -errno;
         if (!CPU_ISSET_S((size_t)cpu, sizeof(allowed), allowed))
                 return -EINVAL;
         CPU_SET_S((size_t)cpu, sizeof(one), one);
-        if (sched_setaffinity(0, sizeof(one), one) < 0 || sched_setaffinity(0, sizeof(allowed), allowed) < 0)
+        if (sched_setaffinity(0, sizeof(one), one) < 0)
+                return -errno;
+        if (sched_setaffinity(0, sizeof(allowed), allowed) == 0)
+                return 0;
+        /* they have become others in between */
+        if (sched_getaffinity(getpid(), sizeof(allowed), allowed) < 0 ||
+            sched_setaffinity(0, sizeof(allowed), allowed) < 0)
                 return -errno;
         return 0;
 }

@@ -35,6 +35,8 @@ void step_init(struct step *s, uint64_t page_size, usec_t max_stall, uint64_t by
 void step_begin(struct step *s)
 {
         s->bytes = MIN(s->bytes, STEP_FIRST_BYTES);
+        /* what made those of another process too long may have been its own lock */
+        s->limit = MAX(s->limit, STEP_FIRST_BYTES);
         s->longest = 0;
 }
 
@@ -101,7 +103,7 @@ void step_learn(struct step *s, uint64_t attempted, uint64_t moved)
                 uint64_t most = MIN(s->bytes * 2, s->limit);
 
                 if (s->bytes >= s->limit) {
-                        if (s->calm < CALM_CALLS)
+                        if (s->calm < CALM_CALLS || s->bytes >= STEP_MAX_BYTES)
                                 return;
                         /* the next one not before it has stayed calm with this one */
                         s->limit = most = s->bytes + MAX(s->bytes / 4 / s->min_bytes, (uint64_t)1) * s->min_bytes;

@@ -84,11 +84,20 @@ static struct scan *scan_to_help(struct count *c, bool leading)
         return NULL;
 }
 
+/* The next address space that is nobody's, NULL: none is left. */
+static struct space *next_first(struct count *c)
+{
+        for (; c->next_first < c->n_spaces; c->next_first++)
+                if (!c->spaces[c->order[c->next_first]].taken)
+                        return &c->spaces[c->order[c->next_first]];
+        return NULL;
+}
+
 bool count_wants_help(struct count *c)
 {
         if (c->called || c->sys->ops->now(c->sys) < c->began + HELP_AFTER_USEC)
                 return false;
-        return c->next_first < c->n_spaces || scan_to_help(c, false);
+        return next_first(c) || scan_to_help(c, false);
 }
 
 /* A step of verifying a group that waits for it. */
@@ -122,15 +131,6 @@ static void add_strand(struct lane *l, size_t space, size_t member, struct scan 
 {
         l->strands[l->n_strands++] =
                         (struct strand){.space = space, .member = member, .scan = scan, .helps = scan != NULL};
-}
-
-/* The next address space that is nobody's, NULL: none is left. */
-static struct space *next_first(struct count *c)
-{
-        for (; c->next_first < c->n_spaces; c->next_first++)
-                if (!c->spaces[c->order[c->next_first]].taken)
-                        return &c->spaces[c->order[c->next_first]];
-        return NULL;
 }
 
 static void take_space(struct lane *l, struct space *s)

@@ -53,15 +53,20 @@ static void record(struct echo *e, const uint32_t *groups, size_t n)
 
 void echo_begin(struct echo *e, struct echo_view *v, uint64_t page_size, const uint32_t *groups, size_t n_groups)
 {
-        *v = (struct echo_view){.echo = e};
+        *v = (struct echo_view){};
         e->page_size = page_size;
-        if (e->state == ECHO_COMPARES && same_groups(e, groups, n_groups))
+        /* one at a time is remembered */
+        if (e->state == ECHO_RECORDS)
                 return;
-        if (e->pause > 0) {
-                e->pause--;
+        if (e->state == ECHO_NOTHING || !same_groups(e, groups, n_groups)) {
                 forget(e);
-        } else
+                if (e->pause > 0) {
+                        e->pause--;
+                        return;
+                }
                 record(e, groups, n_groups);
+        }
+        v->echo = e;
 }
 
 bool echo_expects(const struct echo *e, const uint32_t *groups, size_t n_groups, size_t pages)
@@ -188,6 +193,9 @@ void echo_end(struct echo_view *v, bool committed)
                 forget(e);
                 return;
         }
+        /* one that had ended says nothing */
+        if (v->seen == 0)
+                return;
         e->alike = v->same >= v->seen / 2;
         if (v->same >= v->seen / WORTH) {
                 e->failures = 0;

@@ -172,6 +172,7 @@ static int strand_open(struct lane *lane, struct strand *t)
         r = walk_open(lane->x, lane->guard, m->pid, m->start_time, &t->walk);
         if (r < 0)
                 return r;
+        t->walk->shared = lane->c->spaces[t->space].first != lane->c->spaces[t->space].last;
         t->walk->seen = &t->seen;
         t->walk->echo = &t->echo;
         if (t->seen.records)
@@ -238,21 +239,14 @@ int first_walks(struct lane *lane)
                         r = strand_read(lane, i);
                         if (lane->x->lost)
                                 return -ECANCELED;
-                        t->error = MIN(r, 0);
-                        t->over = r == 0;
-                        left += r > 0;
-                }
-        }
-        for (size_t i = 0; i < lane->n_strands; i++) {
-                struct strand *t = &lane->strands[i];
-
-                if (t->error == 0) {
-                        turn_to(lane, i);
-                        t->error = strand_finish(lane, t);
+                        t->over = r <= 0;
+                        t->error = r == 0 ? strand_finish(lane, t) : MIN(r, 0);
                         if (lane->x->lost)
                                 return -ECANCELED;
+                        if (t->over)
+                                t->walk = walk_close(t->walk);
+                        left += !t->over;
                 }
-                t->walk = walk_close(t->walk);
         }
         return 0;
 }

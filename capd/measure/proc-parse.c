@@ -88,6 +88,7 @@ int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
                 MAJOR_FAULTS = 12,
                 UTIME = 14,
                 STIME = 15,
+                PRIORITY = 18,
                 THREADS = 20,
                 START_TIME = 22,
                 VM = 23,
@@ -99,6 +100,7 @@ int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
         const char *p = text, *end = text + len, *open, *close;
         uint64_t fields[CPU + 1] = {}, pid;
         struct proc_stat s = {.cpu = -1};
+        bool negative;
         size_t comm_len;
         int field;
 
@@ -120,11 +122,13 @@ int parse_proc_stat(const char *text, size_t len, struct proc_stat *ret)
         for (field = PPID; field <= CPU; field++) {
                 if (!skip_char(&p, end, ' '))
                         break;
-                /* process group, terminal, priority, nice value and signal may be negative; none of them is looked at */
-                if (p < end && *p == '-')
-                        p++;
+                /* process group, terminal, priority, nice value and signal may be negative */
+                negative = p < end && *p == '-';
+                p += negative;
                 if (!parse_decimal(&p, end, &fields[field]))
                         break;
+                if (field == PRIORITY)
+                        s.priority = (int)MIN(fields[field], (uint64_t)INT32_MAX) * (negative ? -1 : 1);
         }
         if (field <= LAST)
                 return -EBADMSG;

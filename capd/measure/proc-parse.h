@@ -31,6 +31,7 @@ struct proc_stat {
         uint64_t rss;                               /* pages */
         uint64_t start_code, end_code, start_stack; /* 0 without the right to trace it */
         int cpu;                                    /* on which it runs, or ran last; -1 if that is not said */
+        int priority; /* 20 plus the nice value; less than 0 for real time: task_prio() in kernel/sched/syscalls.c */
 };
 
 struct proc_statm {

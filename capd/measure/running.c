@@ -7,6 +7,9 @@
 #include "hold.h"
 #include "running.h"
 
+/* proc_stat.priority of nice 0 */
+#define ORDINARY_PRIORITY 20
+
 struct look {
         bool awake;
         int cpu; /* -1: nobody has been seen to run */
@@ -19,7 +22,7 @@ static void add_thread(struct look *l, const struct proc_stat *s)
         l->awake = l->awake || s->state == 'R' || s->state == 'D';
         if (s->state != 'R')
                 return;
-        l->elsewhere = l->elsewhere || (l->cpu >= 0 && l->cpu != s->cpu);
+        l->elsewhere = l->elsewhere || (l->cpu >= 0 && l->cpu != s->cpu) || s->priority < ORDINARY_PRIORITY;
         l->cpu = s->cpu;
 }
 
@@ -41,6 +44,8 @@ static int look_at_threads(const struct sys *sys, int dirfd, struct look *l)
                         char text[2048];
                         ssize_t len;
 
+                        if (d->d_reclen == 0)
+                                return -EIO;
                         at += d->d_reclen;
                         if (d->d_name[0] < '1' || d->d_name[0] > '9')
                                 continue;

@@ -136,6 +136,7 @@ struct walk {
         uint64_t extents_until; /* what lies below in mapping i is covered by the extents */
         uint64_t scan_step;     /* address space of the next PAGEMAP_SCAN */
         usec_t probe_deadline;  /* 0: none set yet */
+        bool shared;            /* other processes have the address space too: it is never taken to sleep */
         usec_t in_lock;         /* spent in the target's lock since the last pause, or more */
         uint64_t *scratch;      /* for looking around, HUGE_PAGES entries; made when first needed */
 };

@@ -39,26 +39,31 @@ static uint64_t align_down(const struct walk *w, uint64_t address)
  */
 #define PAUSE_USEC 10U
 
-static void let_others_in(struct walk *w)
+/* The processor to go to for the calls that follow, -1: no matter which. */
+static int let_others_in(struct walk *w)
 {
         const struct sys *sys = w->context->sys;
         struct running running;
 
         running_look(sys, w->dirfd, w->stat_fd, &running);
-        if (running.awake)
+        if (running.awake || w->shared)
                 sys->ops->sleep(sys, PAUSE_USEC);
-        /* no matter if it cannot be: it takes longer then */
-        if (w->context->follow && running.cpu >= 0)
-                (void)sys->ops->go_to_cpu(sys, running.cpu);
         w->in_lock = 0;
+        return w->context->follow ? running.cpu : -1;
 }
 
 usec_t walk_hold(struct walk *w)
 {
+        const struct sys *sys = w->context->sys;
+        int cpu = -1;
+
         if (w->in_lock > 0 && w->in_lock >= w->context->max_stall / 2)
-                let_others_in(w);
+                cpu = let_others_in(w);
         guard_enter(w->guard, w->pid);
-        return w->context->sys->ops->now(w->context->sys);
+        /* guarded, as there may be somebody who leaves it to nobody; no matter if it cannot be: it takes longer then */
+        if (cpu >= 0)
+                (void)sys->ops->go_to_cpu(sys, cpu);
+        return sys->ops->now(sys);
 }
 
 /* Leaves a guarded call: 0, or -ECANCELED if the thread was given up in it. */

@@ -442,14 +442,61 @@ static void test_vanished_and_stopped(void **state)
         assert_true(stopped > 0);
 }
 
+/* Of walks that go on at the same time one is remembered, and after a pause. */
+static void test_one_is_remembered(void **state)
+{
+        struct vma vma = {.v = {.start = ANON_BASE, .end = ANON_BASE + 64 * FAKE_PAGE}, .kind = VMA_ANON};
+        uint64_t entries[64], pages[64];
+        const uint64_t *known;
+        struct echo_view a, b;
+        struct echo e = {};
+        uint32_t group = 0;
+        bool alike;
+
+        for (uint64_t i = 0; i < 64; i++) {
+                entries[i] = RAW_PRESENT | (100 + i);
+                pages[i] = PAGE_PRESENT | PAGE_ANON | (100 + i);
+        }
+        echo_begin(&e, &a, FAKE_PAGE, &group, 1);
+        echo_begin(&e, &b, FAKE_PAGE, &group, 1);
+        for (struct echo_view *v = &a; v; v = v == &a ? &b : NULL) {
+                echo_take_entries(v, &vma, ANON_BASE, entries, 64);
+                echo_take_pages(v, pages, 64);
+        }
+        assert_int_equal(e.n_entries, 64);
+        echo_end(&b, true);
+        echo_end(&a, true);
+
+        /* one that is not alike ends it; the next is not remembered, and the one after it is */
+        echo_begin(&e, &a, FAKE_PAGE, &group, 1);
+        assert_int_equal(echo_stretch(&a, &vma, ANON_BASE, entries, 64, &known, &alike), 64);
+        assert_memory_equal(known, pages, sizeof(pages));
+        assert_true(alike);
+        echo_end(&a, true);
+        assert_true(echo_expects(&e, &group, 1, 63));
+        entries[63]++;
+        echo_begin(&e, &a, FAKE_PAGE, &group, 1);
+        assert_int_equal(echo_stretch(&a, &vma, ANON_BASE, entries, 64, &known, &alike), 64);
+        assert_null(known);
+        echo_take_pages(&a, pages, 64);
+        echo_end(&a, true);
+        assert_false(echo_expects(&e, &group, 1, 63));
+        for (unsigned i = 0; i < 2; i++) {
+                echo_begin(&e, &a, FAKE_PAGE, &group, 1);
+                echo_take_entries(&a, &vma, ANON_BASE, entries, 64);
+                echo_take_pages(&a, pages, 64);
+                echo_end(&a, true);
+                assert_int_equal(e.n_entries, i * 64);
+        }
+        echo_done(&e);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                        cmocka_unit_test(test_family),
-                        cmocka_unit_test(test_given_up),
-                        cmocka_unit_test(test_stopped),
-                        cmocka_unit_test(test_vanished),
-                        cmocka_unit_test(test_vanished_and_stopped),
+                        cmocka_unit_test(test_one_is_remembered), cmocka_unit_test(test_family),
+                        cmocka_unit_test(test_given_up),          cmocka_unit_test(test_stopped),
+                        cmocka_unit_test(test_vanished),          cmocka_unit_test(test_vanished_and_stopped),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

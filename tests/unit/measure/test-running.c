@@ -27,16 +27,18 @@ static int teardown(void **state)
         return 0;
 }
 
+static int priority = 20; /* of all threads */
+
 /* A thread's stat, or that of the process. */
 static void write_stat(struct fake *f, const char *path, char state, unsigned threads, int cpu)
 {
         char text[512];
 
         snprintf(text, sizeof(text),
-                 "%d (a b) %c 1 1 1 0 -1 4194304 1 0 0 0 5 7 0 0 20 0 %u 0 5 40960 10 18446744073709551615 4096 4106 "
+                 "%d (a b) %c 1 1 1 0 -1 4194304 1 0 0 0 5 7 0 0 %d 0 %u 0 5 40960 10 18446744073709551615 4096 4106 "
                  "4116 "
                  "0 0 0 0 0 0 0 0 0 17 %d 0 0 0\n",
-                 PID, state, threads, cpu);
+                 PID, state, priority, threads, cpu);
         fake_write(f, path, text);
 }
 
@@ -77,6 +79,25 @@ static void test_single(void **state)
         assert_look(f, false, -1);
         write_stat(f, "proc/9/stat", 'Z', 1, 3);
         assert_look(f, false, -1);
+}
+
+/* Who shares a processor with one that comes before others may be kept from it. */
+static void test_priority(void **state)
+{
+        static const int before_others[] = {19, 0, -1, -2, -101}, others[] = {20, 25, 39};
+        struct fake *f = *state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(before_others); i++) {
+                priority = before_others[i];
+                write_stat(f, "proc/9/stat", 'R', 1, 3);
+                assert_look(f, true, -1);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+                priority = others[i];
+                write_stat(f, "proc/9/stat", 'R', 1, 3);
+                assert_look(f, true, 3);
+        }
+        priority = 20;
 }
 
 static void write_threads(struct fake *f, const char *states, const int *cpus)
@@ -150,8 +171,12 @@ static void count_sleep(const struct sys *sys, usec_t usec)
         sleeps++;
 }
 
+static struct fake_guard guard;
+
 static int count_go(const struct sys *sys, int cpu)
 {
+        /* it may take for ever, like the call that it is for */
+        assert_int_equal(guard.depth, 1);
         goes++;
         gone_to = cpu;
         return -EINVAL; /* that it may not go there stops nothing */
@@ -169,7 +194,8 @@ static void walk(struct fake *f, bool follow)
         assert_int_equal(walk_context_new(&f->sys, &f->features, &c), 0);
         if (follow)
                 walk_context_follow(c);
-        assert_int_equal(walk_open(c, NULL, PID, 5, &w), 0);
+        fake_guard_init(&guard);
+        assert_int_equal(walk_open(c, &guard.guard, PID, 5, &w), 0);
         sleeps = goes = 0;
         gone_to = -1;
         while ((r = walk_next(w, &chunk)) > 0)
@@ -230,6 +256,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                         cmocka_unit_test_setup_teardown(test_single, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_priority, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_walk, setup, teardown),
