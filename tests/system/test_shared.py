@@ -42,6 +42,18 @@ def test_processes_that_map_parts(t):
         p.end()
 
 
+def test_family_whose_copies_are_strewn(t):
+    """Forked processes, which are walked by turns as long as they are much alike, and are less and less so."""
+    p = t.workload("family", 48, 12 if harness.SLOW == 1 else 8)
+    for i in range(STEPS):
+        p.ask("touch")
+        compare(t, p.pids, f"after {i} times writing here and there")
+        p.ask("scatter")
+    p.ask("overwrite 0 4")
+    compare(t, p.pids, "after four have overwritten all")
+    t.equal(p.ask("verify")["bad"], 0, "pages that are not as written")
+
+
 def test_processes_that_go_on(t):
     """Meanwhile a count finds at least what they hold all the time, and no more than there can be."""
     p = t.workload("mappers", 8, os.path.join(t.tmp, "object"))

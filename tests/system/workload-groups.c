@@ -3,7 +3,7 @@
  * workload-groups.c: groups of processes.
  *
  * family    a parent fills private memory and forks children that inherit it; all of them touch, overwrite or verify
- *           it on command. Process 0 is the parent.
+ *           it on command, or each writes to a few stretches of it at random ("scatter"). Process 0 is the parent.
  * segment   the same with shared memory that all of them map, and some private memory of each.
  * member    one process with private memory of its own and, if wanted, a mapping of a given file.
  * reader    maps a file on disk that it only reads, so that its pages are clean.
@@ -60,6 +60,19 @@ static struct {
 /* What an ordinary program has in libraries. */
 static const unsigned char ballast[2 * MIB] = {1};
 
+/* The same numbers for the same --seed, and others for each process: the parent's generation is small. */
+static uint64_t family_dice(void)
+{
+        static uint64_t state;
+
+        if (state == 0)
+                state = (seed + 1) * 7919 + family.generation * 104729;
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        return state;
+}
+
 static size_t family_do(char what)
 {
         switch (what) {
@@ -72,6 +85,15 @@ static size_t family_do(char what)
                 family.generation++;
                 for (size_t page = 0; page < family.length / PAGE; page++)
                         pattern_write(family.memory, page, family.generation);
+                return 0;
+        case 's':
+                family.generation++;
+                for (size_t i = 0; i < 8; i++) {
+                        size_t first = family_dice() % (family.length / PAGE), n = 1 + family_dice() % 40;
+
+                        for (size_t page = first; page < first + n && page < family.length / PAGE; page++)
+                                pattern_write(family.memory, page, family.generation);
+                }
                 return 0;
         case 'v':
                 return pattern_verify(family.memory, family.length);
@@ -159,7 +181,8 @@ static _Noreturn void family_run(size_t children)
 
                 if (sscanf(line, "%31s %zu %zu", word, &from, &to) < 1)
                         continue;
-                if (strcmp(word, "touch") != 0 && strcmp(word, "overwrite") != 0 && strcmp(word, "verify") != 0)
+                if (strcmp(word, "touch") != 0 && strcmp(word, "overwrite") != 0 && strcmp(word, "scatter") != 0 &&
+                    strcmp(word, "verify") != 0)
                         say("{\"failed\":\"unknown command\"}");
                 else
                         say("{\"ok\":true,\"bad\":%zu}", family_each(word[0], from, to));

@@ -8,7 +8,7 @@
  * Beside that memory a thread maps a little, faults it in and unmaps it, over and over, and writes down how long each round took.
  * "mark" begins anew; "write" has all of the memory written to (anon only); "stat" tells how many rounds there were, and the median,
  * the 99.9th percentile and the worst of them in microseconds. The thread runs before all others where it may, so that what it waits
- * for is the lock and not a processor.
+ * for is the lock and not a processor; after "ordinary" it runs like any other.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -132,6 +132,8 @@ static void run_victim(int argc, char **argv)
                         regions_touch();
                 if (strcmp(line, "write") == 0)
                         regions_write();
+                if (strcmp(line, "ordinary") == 0)
+                        (void)pthread_setschedparam(thread, SCHED_OTHER, &(struct sched_param){});
                 if (strcmp(line, "stat") == 0)
                         say_felt();
                 else {
