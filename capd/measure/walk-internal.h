@@ -137,6 +137,7 @@ struct walk {
         uint64_t scan_step;     /* address space of the next PAGEMAP_SCAN */
         usec_t probe_deadline;  /* 0: none set yet */
         bool shared;            /* other processes have the address space too: it is never taken to sleep */
+        unsigned alert;         /* calls before which it is looked where it runs, if that is of interest */
         usec_t in_lock;         /* spent in the target's lock since the last pause, or more */
         uint64_t *scratch;      /* for looking around, HUGE_PAGES entries; made when first needed */
 };

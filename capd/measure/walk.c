@@ -39,26 +39,40 @@ static uint64_t align_down(const struct walk *w, uint64_t address)
  */
 #define PAUSE_USEC 10U
 
-/* The processor to go to for the calls that follow, -1: no matter which. */
-static int let_others_in(struct walk *w)
+/*
+ * An ordinary process that finds another thread on its processor is moved to an idle one as soon as it wakes up (select_idle_sibling() in
+ * kernel/sched/fair.c). Who follows it looks before each call, for so many calls after it was last seen to do anything.
+ */
+#define ALERT_CALLS 32U
+
+/* Before a call: lets others in where it is time to. The processor to go to for it, -1: no matter which. */
+static int look_around(struct walk *w)
 {
         const struct sys *sys = w->context->sys;
+        bool due = w->in_lock > 0 && w->in_lock >= w->context->max_stall / 2,
+             follows = w->context->follow && w->alert > 0;
         struct running running;
 
+        if (!due && !follows)
+                return -1;
         running_look(sys, w->dirfd, w->stat_fd, &running);
-        if (running.awake || w->shared)
-                sys->ops->sleep(sys, PAUSE_USEC);
-        w->in_lock = 0;
+        if (running.awake)
+                w->alert = ALERT_CALLS;
+        else if (w->alert > 0)
+                w->alert--;
+        if (due) {
+                if (running.awake || w->shared)
+                        sys->ops->sleep(sys, PAUSE_USEC);
+                w->in_lock = 0;
+        }
         return w->context->follow ? running.cpu : -1;
 }
 
 usec_t walk_hold(struct walk *w)
 {
         const struct sys *sys = w->context->sys;
-        int cpu = -1;
+        int cpu = look_around(w);
 
-        if (w->in_lock > 0 && w->in_lock >= w->context->max_stall / 2)
-                cpu = let_others_in(w);
         guard_enter(w->guard, w->pid);
         /* guarded, as there may be somebody who leaves it to nobody; no matter if it cannot be: it takes longer then */
         if (cpu >= 0)
@@ -169,6 +183,7 @@ int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t s
                            .stat_fd = -1,
                            .pagemap_fd = -1,
                            .until = UINT64_MAX,
+                           .alert = ALERT_CALLS,
                            .scan_step = GIB};
         w->window = malloc(WINDOW_PAGES * sizeof(uint64_t));
         if (!w->window)

@@ -224,10 +224,11 @@ static void test_walk(void **state)
         walk(f, true);
         assert_int_equal(sleeps, 2);
         assert_int_equal(goes, 0);
+        /* before each call */
         write_stat(f, "proc/9/stat", 'R', 1, 3);
         walk(f, true);
         assert_int_equal(sleeps, 2);
-        assert_int_equal(goes, 2);
+        assert_int_equal(goes, 8);
         assert_int_equal(gone_to, 3);
         /* who only reads stays where it is */
         walk(f, false);
