@@ -5,8 +5,8 @@
  * A thread walks one process after the other, each of them a piece at a time (COUNT_PIECE_PAGES), and others may take pieces of the same
  * one. Processes that are expected to show the same pages (echo.h) it walks by turns instead, a piece of each and then the next
  * piece of each: for every entry of a page table the kernel looks at the struct page behind it (64 bytes), and those of a piece, 512
- * KiB, stay in the processor's cache from one process to the next, while those of a whole process do not. Reading a family of 100 MiB
- * in that order takes two thirds of the time (tests/bench/run family prints both).
+ * KiB, stay in the processor's cache from one process to the next, while those of a whole process do not ("tests/bench/run family" reads
+ * in both orders).
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,8 @@
  *
  *     bench-count count K PID…   in turn, beginning with the K-th, since the first finds the caches cold: libmeasure's exact count of
  *                                the group with all processors and with one thread, a loop that opens and reads smaps_rollup of
- *                                each process, and the bare reading of pagemap of each with all processors and with one thread
+ *                                each process, and the bare reading of pagemap of each with all processors and with one thread,
+ *                                some processes by turns, and with one thread one process after the other
  *     bench-count one N PID…     N times the count with one thread, and nothing else
  *     bench-count old N PID…     the same as on Linux before 6.7: without PAGEMAP_SCAN
  *     bench-count estimate N PID… the count with one thread, N estimates, and the count again
@@ -196,7 +197,7 @@ static void bare_turns(const pid_t *pids, size_t n)
 
 struct bare {
         const pid_t *pids;
-        size_t n;
+        size_t n, turns; /* so many processes at a time */
         _Atomic size_t next;
 };
 
@@ -204,14 +205,14 @@ static void *bare_thread(void *arg)
 {
         struct bare *b = arg;
 
-        for (size_t i; (i = atomic_fetch_add(&b->next, BARE_TURNS)) < b->n;)
-                bare_turns(b->pids + i, MIN(b->n - i, (size_t)BARE_TURNS));
+        for (size_t i; (i = atomic_fetch_add(&b->next, b->turns)) < b->n;)
+                bare_turns(b->pids + i, MIN(b->n - i, b->turns));
         return NULL;
 }
 
-static void bare_once(unsigned threads, const pid_t *pids, size_t n, double *ret_wall, double *ret_cpu)
+static void bare_once(unsigned threads, size_t turns, const pid_t *pids, size_t n, double *ret_wall, double *ret_cpu)
 {
-        struct bare b = {.pids = pids, .n = n};
+        struct bare b = {.pids = pids, .n = n, .turns = turns};
         pthread_t helpers[MAX_THREADS];
         struct stopwatch watch;
         unsigned started = 0;
@@ -234,7 +235,7 @@ static void bare_once(unsigned threads, const pid_t *pids, size_t n, double *ret
 /* Each of what is compared, once. */
 static void compare(const struct sys *sys, const struct features *features, unsigned first, const pid_t *pids, size_t n)
 {
-        static const char *const names[] = {"count", "rollup", "one", "bare", "bare_one"};
+        static const char *const names[] = {"count", "rollup", "one", "bare", "bare_one", "in_order"};
         uint64_t resident = 0, one = 0, pss = 0;
         double wall[ARRAY_SIZE(names)], cpu[ARRAY_SIZE(names)];
 
@@ -253,10 +254,13 @@ static void compare(const struct sys *sys, const struct features *features, unsi
                         one = count_once(sys, features, 1, pids, n, w, c);
                         break;
                 case 3:
-                        bare_once(worker_useful_threads(), pids, n, w, c);
+                        bare_once(worker_useful_threads(), BARE_TURNS, pids, n, w, c);
+                        break;
+                case 4:
+                        bare_once(1, BARE_TURNS, pids, n, w, c);
                         break;
                 default:
-                        bare_once(1, pids, n, w, c);
+                        bare_once(1, 1, pids, n, w, c);
                 }
         }
         if (one != resident)
