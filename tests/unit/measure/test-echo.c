@@ -187,7 +187,7 @@ static unsigned assert_true_figures(const struct family *f, const struct count *
                         stuck += member && s.outcome == COUNT_STUCK;
                         mapped += counted[p] ? f->mapped[p] : 0;
                 }
-                for (uint64_t frame = 0; frame < FAKE_FRAMES; frame++)
+                for (uint64_t frame = 0; frame < f->own; frame++)
                         for (unsigned p = 0; p < FAMILY; p++)
                                 if (counted[p] && f->holds[p][frame]) {
                                         resident++;

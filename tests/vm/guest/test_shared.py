@@ -4,6 +4,7 @@
 What a group holds is judged by the kernel's counters: memory.stat counts a shared page once, as capd does, and is exact on
 every kernel, which the counters of /proc/PID/status are not.
 """
+import collections
 import ctypes
 import os
 import time
@@ -65,6 +66,15 @@ def prove_madvise_does_nothing(t, load, size):
     t.check(vmstat("pswpout")[0] - before[0] < MIB // PAGE, "process_madvise wrote to swap")
 
 
+def main_means(capd):
+    """The means by which most left: what is over the cap at the end may be so little that single processes have it alone."""
+    moved = collections.Counter()
+    for entry in capd.journal():
+        if "CAPD_UNMAPPED_BYTES" in entry:
+            moved[entry["CAPD_STRATEGY"]] += int(entry["CAPD_UNMAPPED_BYTES"])
+    return moved.most_common(1)[0][0] if moved else None
+
+
 def test_service_over_its_cap(t):
     """A service with 20 forked children that share 200 MiB is brought under 100 MiB, which process_madvise cannot do."""
     size, cap, cache = 200 * MIB, 100 * MIB, 400 * MIB
@@ -98,10 +108,10 @@ def test_service_over_its_cap(t):
         load.judge()
         highest = max(highest, charged_anon(load.cgroup))
     t.check(highest < cap + 8 * MIB, f"the service went up to {highest} again")
-    said = figures(capd, "g", "STRATEGY", "ACTS")
-    t.note(f"{mib(held)} to {mib(charged_anon(load.cgroup))} MiB by {said['strategy']} in {said['acts']} acts; page cache "
+    means = main_means(capd)
+    t.note(f"{mib(held)} to {mib(charged_anon(load.cgroup))} MiB by {means} in {figures(capd, 'g', 'ACTS')['acts']} acts; page cache "
            f"{mib(cached)} to {mib(kept)} MiB; {load.asked} answers, the slowest in {load.worst / 1000:.0f} ms")
-    t.equal(said["strategy"], "damon" if has_damon() else "memory.reclaim", "the means")
+    t.equal(means, "damon" if has_damon() else "memory.reclaim", "the means")
     if has_damon():
         t.check(kept > cached - 8 * MIB, f"page cache of the service fell from {cached} to {kept}")
     t.equal(load.process.ask("verify", timeout=300)["bad"], 0, "bad pages")
