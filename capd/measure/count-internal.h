@@ -241,19 +241,12 @@ void group_finish(struct count *c, struct group *g);
 void groups_charge(struct count *c, const struct space *s, usec_t started, usec_t cost);
 /* The end of a first walk: commits it or leaves no trace. The next process of the address space to try, or NONE. */
 size_t first_end(struct count *c, struct scan *scan);
-/* The second walk of the process in the slot; without the lock. 0 or a negative errno, as first_walk(). */
+/*
+ * The second walk of the process in the slot; without the lock. 0 or a negative errno; nothing but lane->x is to be looked at if that
+ * says `lost`.
+ */
 int second_walk(struct lane *lane, uint64_t *ret_share, uint64_t *ret_alone);
 void found_sum(struct found *sum, const struct found *f);
-
-/* -- first.c -- */
-
-/*
- * What one thread does of the first walks in its strands, whose scans have begun; without the lock. What it found, and how each of
- * them ended, is there. 0, or -ECANCELED if the thread was given up: then nothing but lane->x is to be looked at.
- */
-int first_walks(struct lane *lane);
-/* Forgets what is in a strand; what belongs to the count is left alone. */
-void strand_clear(struct strand *t);
 struct parts *parts_new(size_t n);
 struct parts *parts_free(struct parts *p); /* all of the list; without the lock */
 DEFINE_CLEANUP(struct parts *, parts_free)
@@ -266,6 +259,16 @@ int shares_walk(struct walk *w, const struct tally *t, uint64_t page_size, uint6
 
 /* Whether the count takes so long, and so much of it is left, that another thread would be of use. With the lock held. */
 bool count_wants_help(struct count *c);
+
+/* -- first.c -- */
+
+/*
+ * What one thread does of the first walks in its strands, whose scans have begun; without the lock. What it found, and how each of
+ * them ended, is there. 0, or -ECANCELED if the thread was given up: then nothing but lane->x is to be looked at.
+ */
+int first_walks(struct lane *lane);
+/* Forgets what is in a strand; what belongs to the count is left alone. */
+void strand_clear(struct strand *t);
 
 /* -- cohorts.c -- */
 

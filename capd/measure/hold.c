@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #include "capd/measure/table.h"
@@ -46,44 +47,32 @@ bool hold_is_ended(const struct proc_stat *s)
         return s->state == 'Z' || s->state == 'X' || s->state == 'x';
 }
 
-/* Tries the threads named in one answer of getdents64(2). 1: found one that lives; 0; or a negative errno. */
-static int try_threads(const struct sys *sys, int taskfd, const char *buf, size_t len, int *ret_fd,
-                       struct proc_stat *ret)
+/* Those named in one answer of getdents64(2). */
+static int take_threads(const struct sys *sys, int taskfd, const char *buf, size_t len, hold_thread_fn take, void *arg)
 {
-        for (size_t at = 0; at + sizeof(struct dirent64) - sizeof(((struct dirent64 *)0)->d_name) < len;) {
+        for (size_t at = 0; at + offsetof(struct dirent64, d_name) < len;) {
                 const struct dirent64 *d = (const struct dirent64 *)(const void *)(buf + at);
-                struct proc_stat s;
-                int fd;
+                int r;
 
                 if (d->d_reclen == 0 || d->d_reclen > len - at)
                         return -EIO;
                 at += d->d_reclen;
                 if (d->d_name[0] < '1' || d->d_name[0] > '9')
                         continue;
-                fd = sys->ops->openat(sys, taskfd, d->d_name, O_RDONLY | O_DIRECTORY);
-                if (fd < 0)
-                        continue;
-                if (hold_read_stat(sys, fd, &s) == 0 && !hold_is_ended(&s)) {
-                        *ret_fd = fd;
-                        *ret = s;
-                        return 1;
-                }
-                close_fd(fd);
+                r = take(sys, taskfd, d->d_name, arg);
+                if (r != 0)
+                        return r;
         }
         return 0;
 }
 
-int hold_living(const struct sys *sys, int *dirfd, struct proc_stat *s)
+int hold_each_thread(const struct sys *sys, int dirfd, hold_thread_fn take, void *arg)
 {
         _Alignas(struct dirent64) char buf[4096];
-        _cleanup_close_ int taskfd = -1;
-        int fd = -1;
+        _cleanup_close_ int taskfd = sys->ops->openat(sys, dirfd, "task", O_RDONLY | O_DIRECTORY);
 
-        if (!hold_is_ended(s) || s->threads <= 1)
-                return 0;
-        taskfd = sys->ops->openat(sys, *dirfd, "task", O_RDONLY | O_DIRECTORY);
         if (taskfd < 0)
-                return taskfd == -ENOENT ? 0 : taskfd; /* reaped meanwhile */
+                return taskfd;
         for (;;) {
                 ssize_t n = sys->ops->getdents(sys, taskfd, buf, sizeof(buf));
                 int r;
@@ -92,15 +81,48 @@ int hold_living(const struct sys *sys, int *dirfd, struct proc_stat *s)
                         continue;
                 if (n <= 0)
                         return (int)n;
-                r = try_threads(sys, taskfd, buf, (size_t)n, &fd, s);
-                if (r < 0)
+                r = take_threads(sys, taskfd, buf, (size_t)n, take, arg);
+                if (r != 0)
                         return r;
-                if (r > 0) {
-                        close_fd(*dirfd);
-                        *dirfd = fd;
-                        return 0;
-                }
         }
+}
+
+struct living {
+        int fd;
+        struct proc_stat *stat;
+};
+
+/* 1: it lives, and is the one to go by. */
+static int take_living(const struct sys *sys, int taskfd, const char *name, void *arg)
+{
+        int fd = sys->ops->openat(sys, taskfd, name, O_RDONLY | O_DIRECTORY);
+        struct living *l = arg;
+        struct proc_stat s;
+
+        if (fd < 0)
+                return 0;
+        if (hold_read_stat(sys, fd, &s) == 0 && !hold_is_ended(&s)) {
+                l->fd = fd;
+                *l->stat = s;
+                return 1;
+        }
+        close_fd(fd);
+        return 0;
+}
+
+int hold_living(const struct sys *sys, int *dirfd, struct proc_stat *s)
+{
+        struct living l = {.stat = s};
+        int r;
+
+        if (!hold_is_ended(s) || s->threads <= 1)
+                return 0;
+        r = hold_each_thread(sys, *dirfd, take_living, &l);
+        if (r <= 0)
+                return r == -ENOENT ? 0 : r; /* reaped meanwhile */
+        close_fd(*dirfd);
+        *dirfd = l.fd;
+        return 0;
 }
 
 static int open_stat(const struct sys *sys, int dirfd)

@@ -13,6 +13,12 @@ int hold_read_stat(const struct sys *sys, int dirfd, struct proc_stat *ret);
 /* The same through stat's own descriptor, which saves half of the cost. */
 int hold_read_stat_again(const struct sys *sys, int fd, struct proc_stat *ret);
 /*
+ * Has `take` look at each thread of the process behind `dirfd`, by its name in the directory of threads, until it says other than 0. What
+ * that was; 0; or a negative errno, -ENOENT if it has ended.
+ */
+typedef int (*hold_thread_fn)(const struct sys *sys, int taskfd, const char *name, void *arg);
+int hold_each_thread(const struct sys *sys, int dirfd, hold_thread_fn take, void *arg);
+/*
  * A process whose first thread has ended while others run on is a zombie by its stat, and its statm, maps and pagemap are empty; its
  * memory is all there. Then *dirfd is exchanged for /proc/PID/task/TID of a thread that lives, which shows it, and *s for its stat.
  * 0; a negative errno, and both as they were.

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 
 #include "hold.h"
@@ -14,6 +12,7 @@ struct look {
         bool awake;
         int cpu; /* -1: nobody has been seen to run */
         bool elsewhere;
+        unsigned threads; /* looked at one by one */
 };
 
 static void add_thread(struct look *l, const struct proc_stat *s)
@@ -26,38 +25,21 @@ static void add_thread(struct look *l, const struct proc_stat *s)
         l->cpu = s->cpu;
 }
 
-/* 0, or a negative errno: then they are not all known. */
-static int look_at_threads(const struct sys *sys, int dirfd, struct look *l)
+static int look_at_thread(const struct sys *sys, int taskfd, const char *name, void *arg)
 {
-        _Alignas(struct dirent64) char buf[2048];
-        _cleanup_close_ int taskfd = sys->ops->openat(sys, dirfd, "task", O_RDONLY | O_DIRECTORY);
-        unsigned seen = 0;
-        ssize_t n;
+        struct look *l = arg;
+        char path[64], text[2048];
+        struct proc_stat s;
+        ssize_t len;
 
-        if (taskfd < 0)
-                return taskfd;
-        while ((n = sys->ops->getdents(sys, taskfd, buf, sizeof(buf))) > 0)
-                for (size_t at = 0; at < (size_t)n;) {
-                        const struct dirent64 *d = (const struct dirent64 *)(const void *)(buf + at);
-                        struct proc_stat s;
-                        char path[sizeof(d->d_name) + 8];
-                        char text[2048];
-                        ssize_t len;
-
-                        if (d->d_reclen == 0)
-                                return -EIO;
-                        at += d->d_reclen;
-                        if (d->d_name[0] < '1' || d->d_name[0] > '9')
-                                continue;
-                        if (++seen > RUNNING_THREADS)
-                                return -E2BIG;
-                        snprintf(path, sizeof(path), "%s/stat", d->d_name);
-                        len = sys_read_file_at(sys, taskfd, path, text, sizeof(text));
-                        /* one that has just ended waits for nothing */
-                        if (len > 0 && parse_proc_stat(text, (size_t)len, &s) == 0)
-                                add_thread(l, &s);
-                }
-        return (int)n;
+        if (++l->threads > RUNNING_THREADS)
+                return -E2BIG;
+        snprintf(path, sizeof(path), "%s/stat", name);
+        len = sys_read_file_at(sys, taskfd, path, text, sizeof(text));
+        /* one that has just ended waits for nothing */
+        if (len > 0 && parse_proc_stat(text, (size_t)len, &s) == 0)
+                add_thread(l, &s);
+        return 0;
 }
 
 void running_look(const struct sys *sys, int dirfd, int stat_fd, struct running *ret)
@@ -72,7 +54,7 @@ void running_look(const struct sys *sys, int dirfd, int stat_fd, struct running 
         if (r == 0 && s.threads <= 1)
                 add_thread(&l, &s);
         else if (r == 0)
-                r = look_at_threads(sys, dirfd, &l);
+                r = hold_each_thread(sys, dirfd, look_at_thread, &l);
         *ret = r < 0 ? (struct running){.awake = true, .cpu = -1}
                      : (struct running){.awake = l.awake, .cpu = l.elsewhere ? -1 : l.cpu};
 }
