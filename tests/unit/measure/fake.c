@@ -220,6 +220,21 @@ void fake_done(struct fake *f)
         fake_remove(f, "");
 }
 
+int fake_setup(void **state)
+{
+        static struct fake f;
+
+        fake_init(&f);
+        *state = &f;
+        return 0;
+}
+
+int fake_teardown(void **state)
+{
+        fake_done(*state);
+        return 0;
+}
+
 static void write_stat(struct fake *f, int pid, uint64_t start_time, const char *comm, char state, uint64_t start_code,
                        uint64_t vm, uint64_t rss)
 {

@@ -64,6 +64,9 @@ struct fake {
 
 void fake_init(struct fake *f);
 void fake_done(struct fake *f);
+/* For cmocka: a fake of its own for each test, as *state. */
+int fake_setup(void **state);
+int fake_teardown(void **state);
 void fake_write(struct fake *f, const char *path, const char *text);
 void fake_remove(struct fake *f, const char *path); /* a file, or a directory with all in it */
 

@@ -13,21 +13,6 @@
 #define PRIVATE            (RAW_PRESENT | RAW_EXCLUSIVE)
 #define SLOT(type, offset) (RAW_SWAP | (uint64_t)(offset) << 5 | (type))
 
-static int setup(void **state)
-{
-        static struct fake f;
-
-        fake_init(&f);
-        *state = &f;
-        return 0;
-}
-
-static int teardown(void **state)
-{
-        fake_done(*state);
-        return 0;
-}
-
 static void process(struct fake *f, int pid, const uint64_t *entries, size_t n)
 {
         char maps[128];
@@ -367,14 +352,14 @@ static void test_failures(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                        cmocka_unit_test_setup_teardown(test_overlap, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_private_and_shares, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_shared_mm, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_rollback, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_unread, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_give_up, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_overlap, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_private_and_shares, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_shared_mm, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_rollback, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_unread, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_give_up, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_stop, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_failures, fake_setup, fake_teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

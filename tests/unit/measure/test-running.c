@@ -12,21 +12,6 @@
 
 #define PID 9
 
-static int setup(void **state)
-{
-        static struct fake f;
-
-        fake_init(&f);
-        *state = &f;
-        return 0;
-}
-
-static int teardown(void **state)
-{
-        fake_done(*state);
-        return 0;
-}
-
 static int priority = 20; /* of all threads */
 
 /* A thread's stat, or that of the process. */
@@ -256,11 +241,11 @@ static void test_go_to_cpu(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                        cmocka_unit_test_setup_teardown(test_single, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_priority, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_walk, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_single, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_priority, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_threads, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_unknown, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_walk, fake_setup, fake_teardown),
                         cmocka_unit_test(test_go_to_cpu),
         };
 

@@ -15,21 +15,6 @@
 #define FILED              (RAW_PRESENT | RAW_FILE)
 #define SLOT(type, offset) (RAW_SWAP | (uint64_t)(offset) << 5 | (type))
 
-static int setup(void **state)
-{
-        static struct fake f;
-
-        fake_init(&f);
-        *state = &f;
-        return 0;
-}
-
-static int teardown(void **state)
-{
-        fake_done(*state);
-        return 0;
-}
-
 struct sums {
         uint64_t anon, file, shmem, exclusive, swapped, hugetlb, pages;
         uint64_t last; /* address after the last page seen */
@@ -440,19 +425,19 @@ static void test_no_rights(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                        cmocka_unit_test_setup_teardown(test_anonymous, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_blocks, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_long_blocks, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_huge_zero, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_huge_file, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_objects, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_hugetlb, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_seek_and_read, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_identity, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_sparse, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_sparse_spread, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_pauses, setup, teardown),
-                        cmocka_unit_test_setup_teardown(test_no_rights, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_anonymous, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_blocks, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_long_blocks, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_huge_zero, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_huge_file, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_objects, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_hugetlb, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_seek_and_read, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_identity, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_sparse, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_sparse_spread, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_pauses, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_no_rights, fake_setup, fake_teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
