@@ -17,10 +17,10 @@
 
 #define NONE SIZE_MAX
 
-/* Pages of a piece of a walk, 32 MiB and 0.25 ms: many to a thread, and little lost where two threads meet. */
-#define COUNT_PIECE_PAGES 8192U
+/* Pages of a piece of a walk, 16 MiB and 0.1 ms: many to a thread, and little lost where two threads meet. */
+#define COUNT_PIECE_PAGES 4096U
 /* So many that are left are worth the cost of opening the process once more. */
-#define COUNT_HELP_PAGES  (4 * COUNT_PIECE_PAGES)
+#define COUNT_HELP_PAGES  (8 * COUNT_PIECE_PAGES)
 #define COUNT_MAX_THREADS 16U
 /* Processes that a thread walks by turns, first.c. Each holds three descriptors. */
 #define COUNT_STRANDS 8U

@@ -20,7 +20,7 @@
 /* A thread that waits looks so often whether it is to stop. */
 #define WAIT_USEC (50 * USEC_PER_MSEC)
 /* A count that takes longer is worth another thread, which costs some 50 µs to begin with. */
-#define HELP_AFTER_USEC USEC_PER_MSEC
+#define HELP_AFTER_USEC (USEC_PER_MSEC / 5)
 
 /* Counting sort by the lowest group. */
 static int make_order(struct count *c)
@@ -149,7 +149,7 @@ static size_t turns(const struct count *c)
 
         for (const struct slot *s = c->slots; s; s = s->next)
                 threads++;
-        return MAX(MIN((c->n_spaces - c->next_first) / (2 * threads), (size_t)COUNT_STRANDS), (size_t)1);
+        return MAX(MIN((c->n_spaces - c->next_first) / threads, (size_t)COUNT_STRANDS), (size_t)1);
 }
 
 static bool take_first(struct lane *l)

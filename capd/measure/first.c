@@ -4,7 +4,7 @@
  *
  * A thread walks one process after the other, each of them a piece at a time (COUNT_PIECE_PAGES), and others may take pieces of the same
  * one. Processes that are expected to show the same pages (echo.h) it walks by turns instead, a piece of each and then the next
- * piece of each: for every entry of a page table the kernel looks at the struct page behind it (64 bytes), and those of a piece, 512
+ * piece of each: for every entry of a page table the kernel looks at the struct page behind it (64 bytes), and those of a piece, 256
  * KiB, stay in the processor's cache from one process to the next, while those of a whole process do not ("tests/bench/run family" reads
  * in both orders).
  */
