@@ -33,18 +33,24 @@
 #define MAX_THREADS 16U
 
 #define BARE_TURNS       8U
-#define BARE_PIECE_PAGES 8192U
+#define BARE_PIECE_PAGES 4096U
 
 /* Exactly, or one chunk in `one_in`; 0: none is left out. */
 static struct group_sample sample_once(const struct sys *sys, const struct features *features, unsigned threads,
                                        uint32_t one_in, const pid_t *pids, size_t n, double *ret_wall, double *ret_cpu)
 {
+        _cleanup_free_ uint64_t *start_times = calloc(n, sizeof(*start_times));
         _cleanup_(count_freep) struct count *c = NULL;
         struct group_sample sample = {0};
         struct stopwatch watch;
         uint32_t group;
         int r;
 
+        if (!start_times)
+                die("calloc", ENOMEM);
+        /* part of what names a process, as its number is: the table of processes has both */
+        for (size_t i = 0; i < n; i++)
+                start_times[i] = start_time(pids[i]);
         start(&watch);
         r = count_new(sys, features, 0, &c);
         if (r < 0)
@@ -59,7 +65,7 @@ static struct group_sample sample_once(const struct sys *sys, const struct featu
                 die("count_add_group", -r);
         group = (uint32_t)r;
         for (size_t i = 0; i < n; i++) {
-                r = count_add_process(c, pids[i], start_time(pids[i]), (uint64_t)pids[i], &group, 1);
+                r = count_add_process(c, pids[i], start_times[i], (uint64_t)pids[i], &group, 1);
                 if (r < 0)
                         die("count_add_process", -r);
         }

@@ -6,6 +6,7 @@
  *     bench-pageout bare PID ADDRESS LENGTH    by a loop of process_madvise() calls of 8 MiB over the same range
  *     bench-pageout short PID ADDRESS LENGTH   by calls of 256 KiB, with a pause after each millisecond of them: what the kernel's
  *                                              interface allows to somebody who looks at nothing
+ *     bench-pageout page PID ADDRESS LENGTH    by calls of 4 KiB with such pauses: nobody can hold the target's lock for less
  *
  * Prints one line of JSON, times in microseconds of wall clock and of CPU.
  */
@@ -21,6 +22,7 @@
 
 #define BARE_BYTES  (8UL << 20)
 #define SHORT_BYTES (256UL << 10)
+#define PAGE_BYTES  4096UL
 #define PAUSE_USEC  10U
 #define MAX_ACTS    100
 
@@ -91,7 +93,7 @@ int main(int argc, char **argv)
         int r;
 
         if (argc != 5) {
-                fprintf(stderr, "usage: bench-pageout capd|bare|short PID ADDRESS LENGTH\n");
+                fprintf(stderr, "usage: bench-pageout capd|bare|short|page PID ADDRESS LENGTH\n");
                 return 2;
         }
         pid = atoi(argv[2]);
@@ -107,6 +109,8 @@ int main(int argc, char **argv)
                 calls = by_capd(&sys, &features, pid, length);
         else if (strcmp(argv[1], "short") == 0)
                 calls = bare(&sys, pid, address, length, SHORT_BYTES, true);
+        else if (strcmp(argv[1], "page") == 0)
+                calls = bare(&sys, pid, address, length, PAGE_BYTES, true);
         else
                 calls = bare(&sys, pid, address, length, BARE_BYTES, false);
         printf("{\"wall\":%.0f,\"cpu\":%.0f,\"calls\":%u}\n", since(&watch.wall, CLOCK_MONOTONIC),

@@ -6,6 +6,7 @@ t.skip(reason), and everything it started through t is undone in reverse order w
 killed by name: only processes that were started here, by number.
 """
 import ctypes
+import errno
 import json
 import os
 import re
@@ -438,13 +439,13 @@ class Test:
         chosen = re.search(r"\[(\S+)\]", old)
         old = chosen[1] if chosen else old
         try:
-            self._write(path, value)
+            self.write(path, value)
         except OSError as e:
             self.skip(f"cannot write {path}: {e.strerror}")
-        self.cleanup(self._write, path, old)
+        self.cleanup(self.write, path, old)
 
     @staticmethod
-    def _write(path, value):
+    def write(path, value):
         with open(path, "w", encoding="ascii") as f:
             f.write(f"{value}\n")
 
@@ -466,6 +467,31 @@ class Test:
             self.skip(f"swapon: {done.stderr.strip()}")
         self.cleanup(lambda: self.run("swapoff", path, check=0))
         return path
+
+    def zram(self, mib, priority=1000):
+        """Adds a zram device and swap on it, first in line, for the time of the test. The device."""
+        control = "/sys/class/zram-control"
+        if not os.path.exists(control) and shutil.which("modprobe"):
+            self.run("modprobe", "zram")
+        self.need(os.path.exists(control), "no zram")
+        number = read(f"{control}/hot_add").strip()
+        device = f"/dev/zram{number}"
+        # udev may still be looking at it, which the kernel takes for being in use
+        self.cleanup(self.wait, lambda: self._is_written(f"{control}/hot_remove", number), f"{device} to be free", 30)
+        self.write(f"/sys/block/zram{number}/disksize", f"{mib}M")
+        self.run("mkswap", device, check=0)
+        self.run("swapon", "-p", str(priority), device, check=0)
+        self.cleanup(lambda: device not in swaps() or self.run("swapoff", device, check=0))
+        return device
+
+    def _is_written(self, path, value):
+        try:
+            self.write(path, value)
+        except OSError as e:
+            if e.errno != errno.EBUSY:
+                raise
+            return False
+        return True
 
     def keep(self, name, text):
         """Leaves a text where whoever runs the tests looks for it; from a guest it comes out with the results."""

@@ -2,12 +2,14 @@
 """What a process feels while it is counted or paged out: how long a thread of it waits that maps, faults in and unmaps."""
 import ctypes
 import os
+import re
 import time
 
 import harness
 from harness import MIB, read
 
 CGROUPS = "/sys/fs/cgroup"
+TRACING = "/sys/kernel/tracing"
 
 
 class Feeling:
@@ -27,6 +29,62 @@ class Feeling:
         self.samples = answer["rounds"]
         say(f"  {what:<48} median {self.median:8.0f} µs   99.9 % {self.p999:8.0f} µs   worst {self.worst:8.0f} µs"
             f"   ({rounds} in {took:.1f} s)")
+
+
+class Held:
+    """
+    How long at a time others hold the victim's mmap lock while something goes on, by the kernel's tracepoints, in microseconds. What the
+    victim feels is more: that it has to be woken up, and that a thread that holds the lock may lose its processor.
+    """
+
+    def __init__(self, t, victim, what, action, say):
+        self.n, self.worst = 0, 0
+        path = f"{TRACING}/instances/capd-{os.getpid()}"
+        try:
+            os.mkdir(path)
+        except OSError as e:
+            say(f"  lock held by {what}: no tracing ({e.strerror})")
+            return
+        try:
+            for name, value in (("buffer_size_kb", 65536), ("trace_clock", "mono"),
+                                ("events/mmap_lock/mmap_lock_acquire_returned/enable", 1),
+                                ("events/mmap_lock/mmap_lock_released/enable", 1)):
+                t.write(f"{path}/{name}", value)
+            tids = {int(x) for x in os.listdir(f"/proc/{victim.pid}/task")}
+            action()
+            t.write(f"{path}/tracing_on", 0)
+            times = sorted(_held(f"{path}/trace", tids))
+        finally:
+            os.rmdir(path)
+        self.n, self.worst = len(times), max(times, default=0)
+        if times:
+            say(f"  {'lock held by ' + what:<48} median {times[self.n // 2]:8.0f} µs   99.9 % {times[int(self.n * 0.999)]:8.0f} µs   "
+                f"worst {self.worst:8.0f} µs   (traced, {self.n} times)")
+
+
+def _held(path, tids):
+    """How long others than these threads held the lock that these took as well, of a trace."""
+    line = re.compile(rb".*?-(\d+) +\[\d+\] \S+ +([\d.]+): mmap_lock_(acquire_returned|released): mm=(\w+)")
+    events, theirs = [], set()
+    with open(path, "rb") as f:
+        for text in f:
+            m = line.match(text)
+            if not m:
+                continue
+            tid, at, what, mm = int(m[1]), float(m[2]) * 1e6, m[3], m[4]
+            if tid in tids:
+                theirs.add(mm)
+            else:
+                events.append((tid, at, what, mm))
+    since = {}
+    for tid, at, what, mm in events:
+        if mm not in theirs:
+            continue
+        if what == b"released":
+            if tid in since:
+                yield at - since.pop(tid)
+        else:
+            since[tid] = at
 
 
 def rollup(pid):
@@ -89,6 +147,8 @@ def counted(t, mib, seconds, bench=None, say=print):
         actions["the same, which nothing preempts (SCHED_FIFO)"] = lambda: t.run("chrt", "-f", "1", bench, "one", "1", pid,
                                                                                  check=0)
     felt = {what: Feeling(victim, what, action, seconds, say) for what, action in actions.items()}
+    for what in ("the count by one thread", "smaps_rollup") if bench else ():
+        Held(t, victim, what, actions[what], say)
     victim.end()
     return felt
 
@@ -120,6 +180,7 @@ def paged_out(t, mib, kind, bench=None, say=print):
     actions = {"nothing": lambda: time.sleep(1), "capd": by_capd}
     if bench:
         actions["a bare loop of process_madvise, short calls"] = lambda: t.run(bench, "short", *where, check=0)
+        actions["the same, a page a call"] = lambda: t.run(bench, "page", *where, check=0)
     actions["one process_madvise call over all"] = lambda: madvise_all(victim.pid, victim.truth["address"], mib * MIB)
     if cgroup:
         actions["memory.reclaim of all of it"] = lambda: reclaim(cgroup, mib * MIB)
@@ -133,6 +194,9 @@ def paged_out(t, mib, kind, bench=None, say=print):
 
     for what in actions:
         feel(what, what)
+    for what in ("capd", "the same, a page a call") if bench else ():
+        victim.ask("touch" if kind == "file" else "write", 300)
+        Held(t, victim, what, actions[what], say)
     if bench and kind == "anon":
         # capd goes to the processor of such a one, and not of one that runs before all others
         victim.ask("ordinary")

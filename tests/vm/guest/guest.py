@@ -5,7 +5,6 @@ A test is a function test_NAME(t) in a file test_TOPIC.py; t is a Test, which ca
 can. It begins with capd.service stopped, an empty configuration and no swap, and must end so: what it did through t is
 undone, and whatever else is left fails it.
 """
-import errno
 import json
 import os
 import re
@@ -235,30 +234,6 @@ class Test(harness.Test):
         if wait:
             process.ready()
         return process
-
-    # -- the machine --
-
-    def zram(self, mib, priority=100):
-        """Swap on zram, for the time of the test. The device."""
-        self.run("modprobe", "zram", "num_devices=1", check=0)
-        disk = "/sys/block/zram0"
-        # udev may still be looking at it, which the kernel takes for being in use
-        self.wait(lambda: self._zram_reset(disk), "zram to be free")
-        self._write(f"{disk}/disksize", f"{mib}M")
-        self.cleanup(self.wait, lambda: self._zram_reset(disk), "zram to be free", 30)
-        self.run("mkswap", "/dev/zram0", check=0)
-        self.run("swapon", "-p", str(priority), "/dev/zram0", check=0)
-        self.cleanup(lambda: "/dev/zram0" not in harness.swaps() or self.run("swapoff", "/dev/zram0", check=0))
-        return "/dev/zram0"
-
-    def _zram_reset(self, disk):
-        try:
-            self._write(f"{disk}/reset", "1")
-        except OSError as e:
-            if e.errno != errno.EBUSY:
-                raise
-            return False
-        return True
 
     # -- looked at by the runner --
 

@@ -102,7 +102,7 @@ def beside_memory_high(t, unit, progress, cap, before):
     swapped, seconds = vmstat("pswpin")[0] - swapped, time.monotonic() - began
     writer.kill()
     writer.wait()
-    t._write(f"{CGROUPS}{unit.cgroup}/memory.high", "max")
+    t.write(f"{CGROUPS}{unit.cgroup}/memory.high", "max")
     t.note(f"{progress.ratio():.2f} under MemoryHigh={mib(cap)}M instead of capd ({before:.2f} without any limit), with "
            f"{mib(swapped * harness.PAGE)} MiB in within {seconds:.0f} s")
 
