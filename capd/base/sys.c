@@ -202,6 +202,22 @@ static int native_go_to_cpu(const struct sys *sys, int cpu)
         return 0;
 }
 
+static int native_go_first(const struct sys *sys, bool first)
+{
+        static _Thread_local int usual;
+        struct sched_param param = {.sched_priority = first};
+
+        if (first) {
+                usual = sched_getscheduler(0);
+                if (usual < 0)
+                        return -errno;
+                if ((usual & ~SCHED_RESET_ON_FORK) == SCHED_FIFO || (usual & ~SCHED_RESET_ON_FORK) == SCHED_RR ||
+                    (usual & ~SCHED_RESET_ON_FORK) == SCHED_DEADLINE)
+                        return -EALREADY;
+        }
+        return sched_setscheduler(0, first ? SCHED_FIFO | SCHED_RESET_ON_FORK : usual, &param) < 0 ? -errno : 0;
+}
+
 const struct sys_ops sys_ops_native = {
                 .openat = native_openat,
                 .pread = native_pread,
@@ -227,6 +243,7 @@ const struct sys_ops sys_ops_native = {
                 .cpu_now = native_cpu_now,
                 .sleep = native_sleep,
                 .go_to_cpu = native_go_to_cpu,
+                .go_first = native_go_first,
 };
 
 int sys_init(struct sys *ret, const char *root)

@@ -163,6 +163,8 @@ static int prove_rights(struct engine *e, uid_t uid, gid_t gid)
                 log_warning("%s", e->features.why_process_madvise);
         if (!e->features.foreign_files)
                 log_warning("%s", e->features.why_foreign_files);
+        if (e->features.why_realtime[0] != '\0')
+                log_info("%s", e->features.why_realtime);
         if (!e->features.kcmp)
                 log_info("%s", e->features.why_kcmp);
         return 0;

@@ -151,6 +151,9 @@ void features_print(FILE *f, const struct features *x)
         print_feature(f, "foreign-files", x->foreign_files,
                       x->foreign_files ? "paging out file pages of files that root does not own"
                                        : x->why_foreign_files);
+        print_feature(f, "realtime", x->why_realtime[0] == '\0',
+                      x->why_realtime[0] == '\0' ? "a target's lock is held for no longer on a busy host"
+                                                 : x->why_realtime);
         print_feature(f, "damon", x->damon, x->damon ? "paging out what processes of a group share" : x->why_damon);
         print_feature(f, "swap", x->swap,
                       x->swap ? "anonymous memory can be paged out"

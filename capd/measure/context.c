@@ -55,6 +55,48 @@ struct walk_context *walk_context_free(struct walk_context *c)
         return NULL;
 }
 
+/* Somebody else has been on the processor where giving up precedence took so long. */
+#define CROWDED_USEC  200U
+#define CROWDED_TURNS 64U
+
+/*
+ * A thread that has to wait for the lock is asleep when it gets it: who lets go of it makes the sleeper a holder and wakes it up
+ * (rwsem_mark_wake() in kernel/locking/rwsem.c), and until that one has got a processor the target waits. On a busy host these are many
+ * milliseconds, as they are when the thread's turn on the processor ends while it holds the lock ("tests/bench/run stall-busy").
+ * What a thread does as the first one is not put down to its share, so that nobody else would get a turn: where somebody wants one
+ * there is a pause as long as the turn was.
+ */
+void context_come_first(struct walk_context *c)
+{
+        const struct sys *sys = c->sys;
+        usec_t now, turn;
+
+        if (!c->features->realtime)
+                return;
+        now = sys->ops->now(sys);
+        turn = c->first ? now - c->first_since : 0;
+        if (c->first && turn < c->max_stall / 2)
+                return;
+        if (c->first) {
+                context_step_back(c);
+                if (sys->ops->now(sys) - now >= CROWDED_USEC)
+                        c->crowded = CROWDED_TURNS;
+                else if (c->crowded > 0)
+                        c->crowded--;
+                if (c->crowded > 0)
+                        sys->ops->sleep(sys, MIN(turn, c->max_stall / 2));
+        }
+        c->first = sys->ops->go_first(sys, true) == 0;
+        c->first_since = sys->ops->now(sys);
+}
+
+void context_step_back(struct walk_context *c)
+{
+        if (c->first)
+                (void)c->sys->ops->go_first(c->sys, false);
+        c->first = false;
+}
+
 /* One entry of a file of 64 bit words, a word a frame. -ERANGE beyond its end: not a frame of memory the kernel manages. */
 static int read_word(struct walk_context *c, int fd, uint64_t frame, uint64_t *ret)
 {

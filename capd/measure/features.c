@@ -356,6 +356,18 @@ static void prove_madvise(const struct sys *sys, struct features *f, pid_t child
                                  : "run as root with CAP_SYS_NICE and CAP_SYS_PTRACE");
 }
 
+static void probe_realtime(const struct sys *sys, struct features *f)
+{
+        int r = sys->ops->go_first(sys, true);
+
+        if (r == 0)
+                (void)sys->ops->go_first(sys, false);
+        f->realtime = r == 0;
+        if (r < 0 && r != -EALREADY)
+                why(f->why_realtime, "on a busy host processes may be kept waiting for longer than MaxStall=", r,
+                    "needs CAP_SYS_NICE and no RestrictRealtime=");
+}
+
 /*
  * MADV_PAGEOUT passes over the pages of files that the caller neither owns nor may write, and says nothing (can_do_file_pageout() in
  * mm/madvise.c). mincore(2) has the same rule (can_do_mincore() in mm/mincore.c), and there it shows: whoever may not know is told that
@@ -470,6 +482,7 @@ int features_probe(const struct sys *sys, uid_t probe_uid, gid_t probe_gid, stru
                 return r;
         probe_version(sys, &f);
         probe_counters(sys, &f);
+        probe_realtime(sys, &f);
         probe_host(sys, &f);
         probe_cgroups(sys, &f);
         r = probe_own_pages(sys, &f);

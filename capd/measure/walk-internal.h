@@ -81,7 +81,10 @@ struct walk_context {
         const struct sys *sys;
         const struct features *features;
         usec_t max_stall;
-        bool follow;                     /* walk_context_follow() */
+        bool follow; /* walk_context_follow() */
+        bool first;  /* the thread runs before all ordinary ones, sys_ops.go_first() */
+        usec_t first_since;
+        unsigned crowded; /* turns as the first one that are followed by one of others; 0: nobody else wants the processor */
         const struct sampling *sampling; /* NULL: all is read */
         int kpageflags_fd, kpagecount_fd;
         /* The thread was given up while it was in a system call: whoever called must leave everything shared alone. */
@@ -159,6 +162,14 @@ struct object *context_object(struct walk_context *c, const struct walk_vma *v);
  */
 int rules_apply(struct walk_context *c, const struct vma *v, struct object *object, uint64_t address, uint64_t *entries,
                 size_t n, size_t *ret_found);
+
+/*
+ * The thread is about to take a target's lock: from now on it runs before all ordinary ones, for half of MaxStall at a time. May let others
+ * run before, so not where the thread is watched (guard.h).
+ */
+void context_come_first(struct walk_context *c);
+/* It runs like any other again. */
+void context_step_back(struct walk_context *c);
 
 /* -- walk.c -- */
 

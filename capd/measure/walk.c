@@ -61,8 +61,11 @@ static int look_around(struct walk *w)
         else if (w->alert > 0)
                 w->alert--;
         if (due) {
-                if (running.awake || w->shared)
-                        sys->ops->sleep(sys, PAUSE_USEC);
+                if (running.awake || w->shared) {
+                        context_step_back(w->context);
+                        sys->ops->sleep(sys,
+                                        w->context->follow && w->context->features->realtime ? w->in_lock : PAUSE_USEC);
+                }
                 w->in_lock = 0;
         }
         return w->context->follow ? running.cpu : -1;
@@ -73,6 +76,7 @@ usec_t walk_hold(struct walk *w)
         const struct sys *sys = w->context->sys;
         int cpu = look_around(w);
 
+        context_come_first(w->context);
         guard_enter(w->guard, w->pid);
         /* guarded, as there may be somebody who leaves it to nobody; no matter if it cannot be: it takes longer then */
         if (cpu >= 0)
@@ -200,6 +204,7 @@ int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t s
         if (w->pagemap_fd < 0)
                 return w->pagemap_fd == -ENOENT ? -ESRCH : w->pagemap_fd;
         w->sparse = choose_method(w);
+        context_come_first(c);
         r = vmas_read(sys, guard, pid, w->dirfd, w->sparse == SPARSE_SIZES, c->features->page_size, &w->vmas, &lost);
         c->lost = c->lost || lost;
         if (r < 0)
@@ -215,6 +220,7 @@ struct walk *walk_close(struct walk *w)
 {
         if (!w)
                 return NULL;
+        context_step_back(w->context);
         close_fd(w->pagemap_fd);
         close_fd(w->stat_fd);
         close_fd(w->dirfd);

@@ -133,11 +133,22 @@ def reclaim(cgroup, size):
         pass
 
 
-def counted(t, mib, seconds, bench=None, say=print):
-    """While it is counted: by capctl; with `bench`, by one thread of it; and by what reads as much. What it felt, by name."""
+def busy(t, threads):
+    """So many programs that want a processor all the time, until the test is over."""
+    for _ in range(threads):
+        harness.Process(t, ["sh", "-c", "while :; do :; done"])
+
+
+def counted(t, mib, seconds, bench=None, say=print, crowd=0):
+    """
+    While it is counted: by capctl; with `bench`, by one thread of it; and by what reads as much; beside a crowd of so many who want the
+    processors. What it felt, by name.
+    """
     victim = t.workload("victim", "anon", mib)
     pid = str(victim.pid)
-    say(f"What a process of {mib} MiB in 4 KiB pages feels while it is counted")
+    say(f"What a process of {mib} MiB in 4 KiB pages feels while it is counted"
+        + (f", and {crowd} others want a processor" if crowd else ""))
+    busy(t, crowd)
     actions = {"nothing": lambda: time.sleep(1),
                "capctl measure": lambda: t.run(harness.CAPCTL, "measure", "-J", pid, check=0),
                "smaps_rollup": lambda: rollup(pid)}

@@ -271,6 +271,25 @@ def test_hook(t):
     t.wait(lambda: len(children(d.pid)) == 1, "the hook to be reaped")
 
 
+def test_ordinary_between_counts(t):
+    """Who holds a lock comes before others, but only then: the threads of capd are ordinary ones when there is nothing to do."""
+    exe = t.executable_copy()
+    t.workload("private", 64, executable=exe)
+    d = t.daemon(f"[Daemon]\nSampleInterval=1s\n[Group me]\nExe={exe}\nCap=1G\nAction=observe\n")
+    d.wait_group("me", lambda g: g["quality"] == "exact", "the group to be counted")
+
+    def policies():
+        found = set()
+        for tid in os.listdir(f"/proc/{d.pid}/task"):
+            try:
+                found.add(os.sched_getscheduler(int(tid)))
+            except ProcessLookupError:
+                pass
+        return found
+
+    t.wait(lambda: policies() == {os.SCHED_OTHER}, "all threads to be ordinary ones")
+
+
 def test_journal_prefix_is_for_the_journal(t):
     """A service's JOURNAL_STREAM is inherited by what it starts with a standard error of its own: no "<6>" there."""
     capd = t.daemon("[Group g]\nComm=nobody-has-it\nCap=1G\n", env={"JOURNAL_STREAM": "1:1"})

@@ -58,6 +58,12 @@ struct sys_ops {
          * run there, or another negative errno.
          */
         int (*go_to_cpu)(const struct sys *sys, int cpu);
+        /*
+         * Has the calling thread run before all ordinary ones on its processor (SCHED_FIFO, the lowest priority of it), or again as it did
+         * before. 0; -EALREADY: it does so anyway, and there is nothing to be undone; -EPERM: without CAP_SYS_NICE, or in a unit with
+         * RestrictRealtime=; or another negative errno.
+         */
+        int (*go_first)(const struct sys *sys, bool first);
 };
 
 struct sys {

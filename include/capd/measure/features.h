@@ -18,6 +18,7 @@ struct features {
         bool ptrace;          /* pagemap of a process of another user can be opened (CAP_SYS_PTRACE) */
         bool process_madvise; /* MADV_PAGEOUT by pidfd works on another process (Linux 5.10, CAP_SYS_NICE) */
         bool foreign_files;   /* file pages of files that we neither own nor may write can be paged out (CAP_FOWNER) */
+        bool realtime;        /* a thread may come before ordinary ones while it holds a target's lock (CAP_SYS_NICE) */
         bool huge_zero_known; /* the huge zero page can be told apart (needs kpageflags) */
         bool ksm_active; /* /sys/kernel/mm/ksm/run is 1, or pages are merged: RSS of one process may count a frame twice */
         bool swap;       /* any swap area is active now */
@@ -38,7 +39,7 @@ struct features {
         /* why a feature is missing, one line each naming what to do; "" where it is there */
         char why_frames[160], why_kpageflags[160], why_kpagecount[160], why_kcmp[160], why_ptrace[160],
                         why_process_madvise[160], why_foreign_files[160], why_cgroup2[160], why_memory_reclaim[160],
-                        why_damon[160];
+                        why_damon[160], why_realtime[160];
 };
 
 /*

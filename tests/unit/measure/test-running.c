@@ -149,11 +149,13 @@ static void test_unknown(void **state)
 }
 
 static unsigned sleeps, goes;
+static usec_t slept; /* the longest */
 static int gone_to;
 
 static void count_sleep(const struct sys *sys, usec_t usec)
 {
         sleeps++;
+        slept = MAX(slept, usec);
 }
 
 static struct fake_guard guard;
@@ -182,6 +184,7 @@ static void walk(struct fake *f, bool follow)
         fake_guard_init(&guard);
         assert_int_equal(walk_open(c, &guard.guard, PID, 5, &w), 0);
         sleeps = goes = 0;
+        slept = 0;
         gone_to = -1;
         while ((r = walk_next(w, &chunk)) > 0)
                 chunks++;
@@ -221,6 +224,122 @@ static void test_walk(void **state)
         assert_int_equal(goes, 0);
 }
 
+/* -- who comes first while it holds the lock -- */
+
+static bool is_first;
+static unsigned turns, held_as_first, held_otherwise;
+static usec_t back_takes;
+static int go_first_says;
+
+static int note_first(const struct sys *sys, bool first)
+{
+        struct fake *f = sys->userdata;
+
+        /* giving way may take long, and is no reason to give the thread up */
+        assert_int_equal(guard.depth, 0);
+        assert_true(first != is_first);
+        if (first && go_first_says < 0)
+                return go_first_says;
+        is_first = first;
+        turns += first;
+        if (!first)
+                f->time += back_takes;
+        return 0;
+}
+
+/* Guarded are the reads of pagemap; who the process is, is read without its lock. */
+static void note_pread(struct fake *f, unsigned call)
+{
+        if (guard.depth > 0) {
+                held_as_first += is_first;
+                held_otherwise += !is_first;
+        }
+}
+
+static void walk_as_first(struct fake *f, bool follow, usec_t back)
+{
+        back_takes = back;
+        is_first = false;
+        turns = held_as_first = held_otherwise = 0;
+        walk(f, follow);
+        /* whatever it was, it is over with the walk */
+        assert_false(is_first);
+}
+
+static void test_first(void **state)
+{
+        uint64_t entry = RAW_PRESENT | RAW_EXCLUSIVE | 100, base = 0x10000000;
+        struct fake *f = *state;
+
+        fake_process(f, PID, 5, "x", "10000000-14000000 rw-p 00000000 00:00 0\n", 16384, 1);
+        fake_pages(f, PID, base + 16383 * FAKE_PAGE, &entry, 1);
+        f->ops.sleep = count_sleep;
+        f->ops.go_first = note_first;
+        f->on_pread = note_pread;
+        f->time_step = 90;
+        write_stat(f, "proc/9/stat", 'S', 1, 3);
+
+        /* it may not, and does not try again and again */
+        walk_as_first(f, false, 0);
+        assert_int_equal(turns, 0);
+        assert_int_equal(held_otherwise, 9);
+        f->features.realtime = true;
+        /* it does so anyway */
+        go_first_says = -EALREADY;
+        walk_as_first(f, false, 0);
+        assert_int_equal(turns, 0);
+        assert_int_equal(held_otherwise, 9);
+        go_first_says = 0;
+        /* nobody else wants the processor: turns, and no pauses */
+        walk_as_first(f, false, 0);
+        assert_int_equal(held_as_first, 9);
+        assert_int_equal(held_otherwise, 0);
+        assert_in_range(turns, 2, 5);
+        assert_int_equal(sleeps, 0);
+        /* somebody does: as long a pause after each */
+        walk_as_first(f, false, 5 * USEC_PER_MSEC);
+        assert_int_equal(held_as_first, 9);
+        assert_in_range(turns, 2, 5);
+        assert_int_equal(sleeps, turns - 1);
+        /* who goes where its target runs gives way to that as well */
+        write_stat(f, "proc/9/stat", 'R', 1, 3);
+        f->ops.go_to_cpu = count_go;
+        f->time_step = 300;
+        walk_as_first(f, true, 0);
+        assert_int_equal(held_otherwise, 0);
+        assert_true(sleeps > 0);
+        assert_true(slept >= USEC_PER_MSEC);
+}
+
+/* The real one, and what it was before. */
+static void test_go_first(void **state)
+{
+        struct sched_param ordinary = {}, lowest = {.sched_priority = 1};
+        struct sys sys;
+        int r;
+
+        assert_int_equal(sys_init(&sys, NULL), 0);
+        r = sys.ops->go_first(&sys, true);
+        if (r == -EPERM) {
+                assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
+                sys_done(&sys);
+                skip();
+        }
+        assert_int_equal(r, 0);
+        assert_int_equal(sched_getscheduler(0) & ~SCHED_RESET_ON_FORK, SCHED_FIFO);
+        assert_int_equal(sys.ops->go_first(&sys, false), 0);
+        assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
+        assert_int_equal(sched_setscheduler(0, SCHED_BATCH, &ordinary), 0);
+        assert_int_equal(sys.ops->go_first(&sys, true), 0);
+        assert_int_equal(sys.ops->go_first(&sys, false), 0);
+        assert_int_equal(sched_getscheduler(0), SCHED_BATCH);
+        assert_int_equal(sched_setscheduler(0, SCHED_RR, &lowest), 0);
+        assert_int_equal(sys.ops->go_first(&sys, true), -EALREADY);
+        assert_int_equal(sched_getscheduler(0), SCHED_RR);
+        assert_int_equal(sched_setscheduler(0, SCHED_OTHER, &ordinary), 0);
+        sys_done(&sys);
+}
+
 /* The real one: to every processor that this thread may run on, and to no other. */
 static void test_go_to_cpu(void **state)
 {
@@ -247,6 +366,8 @@ int main(void)
                         cmocka_unit_test_setup_teardown(test_unknown, fake_setup, fake_teardown),
                         cmocka_unit_test_setup_teardown(test_walk, fake_setup, fake_teardown),
                         cmocka_unit_test(test_go_to_cpu),
+                        cmocka_unit_test_setup_teardown(test_first, fake_setup, fake_teardown),
+                        cmocka_unit_test(test_go_first),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
