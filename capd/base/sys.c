@@ -218,6 +218,11 @@ static int native_go_first(const struct sys *sys, bool first)
         return sched_setscheduler(0, first ? SCHED_FIFO | SCHED_RESET_ON_FORK : usual, &param) < 0 ? -errno : 0;
 }
 
+static void native_yield(const struct sys *sys)
+{
+        sched_yield();
+}
+
 const struct sys_ops sys_ops_native = {
                 .openat = native_openat,
                 .pread = native_pread,
@@ -244,6 +249,7 @@ const struct sys_ops sys_ops_native = {
                 .sleep = native_sleep,
                 .go_to_cpu = native_go_to_cpu,
                 .go_first = native_go_first,
+                .yield = native_yield,
 };
 
 int sys_init(struct sys *ret, const char *root)

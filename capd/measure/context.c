@@ -55,7 +55,10 @@ struct walk_context *walk_context_free(struct walk_context *c)
         return NULL;
 }
 
-/* Somebody else has been on the processor where giving up precedence took so long. */
+/* Not longer, whatever MaxStall= is: others want to run too. */
+#define TURN_USEC USEC_PER_MSEC
+
+/* Somebody else has been on the processor where giving it up took so long; then it is not tried again for so many turns. */
 #define CROWDED_USEC  200U
 #define CROWDED_TURNS 64U
 
@@ -75,16 +78,18 @@ void context_come_first(struct walk_context *c)
                 return;
         now = sys->ops->now(sys);
         turn = c->first ? now - c->first_since : 0;
-        if (c->first && turn < c->max_stall / 2)
+        if (c->first && turn < MIN(c->max_stall / 2, TURN_USEC))
                 return;
         if (c->first) {
                 context_step_back(c);
-                if (sys->ops->now(sys) - now >= CROWDED_USEC)
-                        c->crowded = CROWDED_TURNS;
-                else if (c->crowded > 0)
+                if (c->crowded > 0) {
                         c->crowded--;
-                if (c->crowded > 0)
-                        sys->ops->sleep(sys, MIN(turn, c->max_stall / 2));
+                        sys->ops->sleep(sys, MIN(turn, TURN_USEC));
+                } else {
+                        sys->ops->yield(sys);
+                        if (sys->ops->now(sys) - now >= CROWDED_USEC)
+                                c->crowded = CROWDED_TURNS;
+                }
         }
         c->first = sys->ops->go_first(sys, true) == 0;
         c->first_since = sys->ops->now(sys);

@@ -25,6 +25,8 @@ static int read_pss(struct walk_context *x, struct guard *guard, pid_t pid, int 
         char buf[4096], *line, *newline;
         ssize_t n;
 
+        /* the kernel walks the whole process for it */
+        context_step_back(x);
         guard_enter(guard, pid);
         fd = sys->ops->openat(sys, dirfd, "smaps_rollup", O_RDONLY);
         n = fd < 0 ? fd : sys_read_fd(sys, fd, buf, sizeof(buf));

@@ -84,7 +84,7 @@ struct walk_context {
         bool follow; /* walk_context_follow() */
         bool first;  /* the thread runs before all ordinary ones, sys_ops.go_first() */
         usec_t first_since;
-        unsigned crowded; /* turns as the first one that are followed by one of others; 0: nobody else wants the processor */
+        unsigned crowded; /* turns as the first one that are followed by a pause; 0: it is not known that anybody wants the processor */
         const struct sampling *sampling; /* NULL: all is read */
         int kpageflags_fd, kpagecount_fd;
         /* The thread was given up while it was in a system call: whoever called must leave everything shared alone. */
@@ -164,7 +164,8 @@ int rules_apply(struct walk_context *c, const struct vma *v, struct object *obje
                 size_t n, size_t *ret_found);
 
 /*
- * The thread is about to take a target's lock: from now on it runs before all ordinary ones, for half of MaxStall at a time. May let others
+ * The thread is about to take a target's lock: from now on it runs before all ordinary ones, for half of MaxStall at a time, a
+ * millisecond at most. May let others
  * run before, so not where the thread is watched (guard.h).
  */
 void context_come_first(struct walk_context *c);

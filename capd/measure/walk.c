@@ -204,7 +204,11 @@ int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t s
         if (w->pagemap_fd < 0)
                 return w->pagemap_fd == -ENOENT ? -ESRCH : w->pagemap_fd;
         w->sparse = choose_method(w);
-        context_come_first(c);
+        /* for smaps the kernel walks whole mappings with the lock held: too long for that */
+        if (w->sparse == SPARSE_SIZES)
+                context_step_back(c);
+        else
+                context_come_first(c);
         r = vmas_read(sys, guard, pid, w->dirfd, w->sparse == SPARSE_SIZES, c->features->page_size, &w->vmas, &lost);
         c->lost = c->lost || lost;
         if (r < 0)

@@ -64,6 +64,7 @@ struct sys_ops {
          * RestrictRealtime=; or another negative errno.
          */
         int (*go_first)(const struct sys *sys, bool first);
+        void (*yield)(const struct sys *sys); /* sched_yield(2) */
 };
 
 struct sys {

@@ -227,14 +227,12 @@ static void test_walk(void **state)
 /* -- who comes first while it holds the lock -- */
 
 static bool is_first;
-static unsigned turns, held_as_first, held_otherwise;
-static usec_t back_takes;
+static unsigned turns, yields, held_as_first, held_otherwise;
+static usec_t yield_takes;
 static int go_first_says;
 
 static int note_first(const struct sys *sys, bool first)
 {
-        struct fake *f = sys->userdata;
-
         /* giving way may take long, and is no reason to give the thread up */
         assert_int_equal(guard.depth, 0);
         assert_true(first != is_first);
@@ -242,9 +240,17 @@ static int note_first(const struct sys *sys, bool first)
                 return go_first_says;
         is_first = first;
         turns += first;
-        if (!first)
-                f->time += back_takes;
         return 0;
+}
+
+static void note_yield(const struct sys *sys)
+{
+        struct fake *f = sys->userdata;
+
+        assert_int_equal(guard.depth, 0);
+        assert_false(is_first);
+        yields++;
+        f->time += yield_takes;
 }
 
 /* Guarded are the reads of pagemap; who the process is, is read without its lock. */
@@ -256,11 +262,11 @@ static void note_pread(struct fake *f, unsigned call)
         }
 }
 
-static void walk_as_first(struct fake *f, bool follow, usec_t back)
+static void walk_as_first(struct fake *f, bool follow, usec_t yield)
 {
-        back_takes = back;
+        yield_takes = yield;
         is_first = false;
-        turns = held_as_first = held_otherwise = 0;
+        turns = yields = held_as_first = held_otherwise = 0;
         walk(f, follow);
         /* whatever it was, it is over with the walk */
         assert_false(is_first);
@@ -275,6 +281,7 @@ static void test_first(void **state)
         fake_pages(f, PID, base + 16383 * FAKE_PAGE, &entry, 1);
         f->ops.sleep = count_sleep;
         f->ops.go_first = note_first;
+        f->ops.yield = note_yield;
         f->on_pread = note_pread;
         f->time_step = 90;
         write_stat(f, "proc/9/stat", 'S', 1, 3);
@@ -295,12 +302,15 @@ static void test_first(void **state)
         assert_int_equal(held_as_first, 9);
         assert_int_equal(held_otherwise, 0);
         assert_in_range(turns, 2, 5);
+        assert_int_equal(yields, turns - 1);
         assert_int_equal(sleeps, 0);
-        /* somebody does: as long a pause after each */
+        /* somebody does, who has had it while it was given away: after the next turns a pause as long as they were */
         walk_as_first(f, false, 5 * USEC_PER_MSEC);
         assert_int_equal(held_as_first, 9);
-        assert_in_range(turns, 2, 5);
-        assert_int_equal(sleeps, turns - 1);
+        assert_in_range(turns, 3, 5);
+        assert_int_equal(yields, 1);
+        assert_int_equal(sleeps, turns - 2);
+        assert_in_range(slept, USEC_PER_MSEC / 2, USEC_PER_MSEC);
         /* who goes where its target runs gives way to that as well */
         write_stat(f, "proc/9/stat", 'R', 1, 3);
         f->ops.go_to_cpu = count_go;
