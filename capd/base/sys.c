@@ -215,7 +215,12 @@ static int native_go_first(const struct sys *sys, bool first)
                     (usual & ~SCHED_RESET_ON_FORK) == SCHED_DEADLINE)
                         return -EALREADY;
         }
-        return sched_setscheduler(0, first ? SCHED_FIFO | SCHED_RESET_ON_FORK : usual, &param) < 0 ? -errno : 0;
+        if (sched_setscheduler(0, first ? SCHED_FIFO | SCHED_RESET_ON_FORK : usual, &param) == 0)
+                return 0;
+        /* who owes the way there to RLIMIT_RTPRIO may not take that flag away again (sched_setscheduler(2)) */
+        if (!first && errno == EPERM && sched_setscheduler(0, usual | SCHED_RESET_ON_FORK, &param) == 0)
+                return 0;
+        return -errno;
 }
 
 static void native_yield(const struct sys *sys)

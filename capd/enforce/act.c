@@ -109,12 +109,17 @@ static struct run *run_new(const struct pageout *p, struct guard *guard)
 /* Opens a process for reading. A context of its own for each: what it remembers of frames must not get old. */
 static int run_open(struct run *run, pid_t pid, uint64_t start_time)
 {
+        _cleanup_(walk_context_freep) struct walk_context *before = NULL;
         int r;
 
+        run->walk = walk_close(run->walk);
+        before = TAKE_PTR(run->context);
         run_close(run);
         r = walk_context_new(run->sys, &run->features, &run->context);
         if (r < 0)
                 return r;
+        if (before)
+                walk_context_continue(run->context, before);
         walk_context_set_max_stall(run->context, run->max_stall);
         return walk_open(run->context, run->guard, pid, start_time, &run->walk);
 }

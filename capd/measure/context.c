@@ -55,12 +55,44 @@ struct walk_context *walk_context_free(struct walk_context *c)
         return NULL;
 }
 
-/* Not longer, whatever MaxStall= is: others want to run too. */
-#define TURN_USEC USEC_PER_MSEC
+/* So long a thread is the first one, whatever MaxStall= is, and so long it pauses at most. */
+#define TURN_USEC  USEC_PER_MSEC
+#define PAUSE_USEC (20 * USEC_PER_MSEC)
 
-/* Somebody else has been on the processor where giving it up took so long; then it is not tried again for so many turns. */
+/* Somebody else has been on the processor where giving it up took so long; it is not tried again for so many turns. */
 #define CROWDED_USEC  200U
 #define CROWDED_TURNS 64U
+
+/*
+ * Where nobody else wants the processor one turn in so many is an ordinary one: of threads that are first for 950 ms of a second the kernel takes the
+ * processor away, within the lock or not (sched_rt_runtime_us in Documentation/scheduler/sched-rt-group.rst, before Linux 6.12).
+ */
+#define ORDINARY_TURNS 10U
+
+void context_step_back(struct walk_context *c)
+{
+        if (!c->first)
+                return;
+        c->used += c->sys->ops->now(c->sys) - c->first_since;
+        c->first = c->sys->ops->go_first(c->sys, false) < 0;
+}
+
+/* After a turn: others have theirs. */
+static void give_way(struct walk_context *c, usec_t turn)
+{
+        const struct sys *sys = c->sys;
+        usec_t now;
+
+        if (c->crowded > 0) {
+                c->crowded--;
+                sys->ops->sleep(sys, MIN(turn, PAUSE_USEC));
+                return;
+        }
+        now = sys->ops->now(sys);
+        sys->ops->yield(sys);
+        if (sys->ops->now(sys) - now >= CROWDED_USEC)
+                c->crowded = CROWDED_TURNS;
+}
 
 /*
  * A thread that has to wait for the lock is asleep when it gets it: who lets go of it makes the sleeper a holder and wakes it up
@@ -71,35 +103,30 @@ struct walk_context *walk_context_free(struct walk_context *c)
  */
 void context_come_first(struct walk_context *c)
 {
-        const struct sys *sys = c->sys;
-        usec_t now, turn;
+        usec_t limit = MIN(c->max_stall / 2, TURN_USEC), now, turn;
 
         if (!c->features->realtime)
                 return;
-        now = sys->ops->now(sys);
-        turn = c->first ? now - c->first_since : 0;
-        if (c->first && turn < MIN(c->max_stall / 2, TURN_USEC))
+        now = c->sys->ops->now(c->sys);
+        turn = c->used + (c->first || c->ordinary ? now - c->first_since : 0);
+        if (turn < limit && (c->first || c->ordinary))
                 return;
-        if (c->first) {
+        if (turn >= limit) {
                 context_step_back(c);
-                if (c->crowded > 0) {
-                        c->crowded--;
-                        sys->ops->sleep(sys, MIN(turn, TURN_USEC));
-                } else {
-                        sys->ops->yield(sys);
-                        if (sys->ops->now(sys) - now >= CROWDED_USEC)
-                                c->crowded = CROWDED_TURNS;
-                }
+                give_way(c, turn);
+                c->used = 0;
+                c->ordinary = ++c->turns % ORDINARY_TURNS == 0 && c->crowded == 0;
         }
-        c->first = sys->ops->go_first(sys, true) == 0;
-        c->first_since = sys->ops->now(sys);
+        if (!c->ordinary)
+                c->first = c->sys->ops->go_first(c->sys, true) == 0;
+        c->first_since = c->sys->ops->now(c->sys);
 }
 
-void context_step_back(struct walk_context *c)
+void walk_context_continue(struct walk_context *c, const struct walk_context *before)
 {
-        if (c->first)
-                (void)c->sys->ops->go_first(c->sys, false);
-        c->first = false;
+        c->used = before->used;
+        c->crowded = before->crowded;
+        c->turns = before->turns;
 }
 
 /* One entry of a file of 64 bit words, a word a frame. -ERANGE beyond its end: not a frame of memory the kernel manages. */
@@ -110,6 +137,8 @@ static int read_word(struct walk_context *c, int fd, uint64_t frame, uint64_t *r
 
         if (fd < 0)
                 return -EOPNOTSUPP;
+        /* no lock of anybody, and many of these may come one after the other */
+        context_step_back(c);
         do
                 n = c->sys->ops->pread(c->sys, fd, &word, sizeof(word), frame * sizeof(word));
         while (n == -EINTR);

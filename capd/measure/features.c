@@ -361,7 +361,7 @@ static void probe_realtime(const struct sys *sys, struct features *f)
         int r = sys->ops->go_first(sys, true);
 
         if (r == 0)
-                (void)sys->ops->go_first(sys, false);
+                r = sys->ops->go_first(sys, false);
         f->realtime = r == 0;
         if (r < 0 && r != -EALREADY)
                 why(f->why_realtime, "on a busy host processes may be kept waiting for longer than MaxStall=", r,

@@ -6,7 +6,7 @@
 
 #include "capd/limits.h"
 #include "proc-parse.h"
-#include "vmas.h"
+#include "walk-internal.h"
 
 #define READ_BYTES 32768U
 
@@ -132,11 +132,12 @@ static int take_lines(struct reader *r, char *buf, size_t *len, bool *skipping)
         return 0;
 }
 
-int vmas_read(const struct sys *sys, struct guard *guard, pid_t pid, int dirfd, bool with_sizes, uint64_t page_size,
-              struct vmas *ret, bool *ret_lost)
+int vmas_read(struct walk_context *c, struct guard *guard, pid_t pid, int dirfd, bool with_sizes, struct vmas *ret,
+              bool *ret_lost)
 {
+        const struct sys *sys = c->sys;
         _cleanup_(vmas_done) struct vmas list = {};
-        struct reader reader = {.list = &list, .with_sizes = with_sizes, .page_size = page_size};
+        struct reader reader = {.list = &list, .with_sizes = with_sizes, .page_size = c->features->page_size};
         _cleanup_close_ int fd = -1;
         _cleanup_free_ char *buf = NULL;
         bool skipping = false;
@@ -157,6 +158,11 @@ int vmas_read(const struct sys *sys, struct guard *guard, pid_t pid, int dirfd, 
         for (;;) {
                 ssize_t n;
 
+                /* for smaps the kernel walks whole mappings with the lock held: too long to come before others */
+                if (with_sizes)
+                        context_step_back(c);
+                else
+                        context_come_first(c);
                 guard_enter(guard, pid);
                 n = sys->ops->read(sys, fd, buf + len, READ_BYTES - len);
                 if (!guard_leave(guard)) {

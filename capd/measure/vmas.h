@@ -31,7 +31,7 @@ void vmas_done(struct vmas *v);
  * guard_enter() and guard_leave(), and *ret_lost tells that the thread was given up. Mappings are in address order and do not
  * overlap, whatever happened to the process meanwhile. 0, or a negative errno; -ESRCH for a process without memory.
  */
-int vmas_read(const struct sys *sys, struct guard *guard, pid_t pid, int dirfd, bool with_sizes, uint64_t page_size,
-              struct vmas *ret, bool *ret_lost);
+int vmas_read(struct walk_context *c, struct guard *guard, pid_t pid, int dirfd, bool with_sizes, struct vmas *ret,
+              bool *ret_lost);
 
 #endif

@@ -81,9 +81,12 @@ struct walk_context {
         const struct sys *sys;
         const struct features *features;
         usec_t max_stall;
-        bool follow; /* walk_context_follow() */
-        bool first;  /* the thread runs before all ordinary ones, sys_ops.go_first() */
-        usec_t first_since;
+        bool follow;        /* walk_context_follow() */
+        bool first;         /* the thread runs before all ordinary ones, sys_ops.go_first() */
+        bool ordinary;      /* or it does not, for this turn */
+        usec_t first_since; /* since when the one or the other */
+        usec_t used;        /* as the first one since the last pause, before that */
+        unsigned turns;
         unsigned crowded; /* turns as the first one that are followed by a pause; 0: it is not known that anybody wants the processor */
         const struct sampling *sampling; /* NULL: all is read */
         int kpageflags_fd, kpagecount_fd;
@@ -169,7 +172,7 @@ int rules_apply(struct walk_context *c, const struct vma *v, struct object *obje
  * run before, so not where the thread is watched (guard.h).
  */
 void context_come_first(struct walk_context *c);
-/* It runs like any other again. */
+/* It runs like any other again, until it next comes first. */
 void context_step_back(struct walk_context *c);
 
 /* -- walk.c -- */

@@ -39,6 +39,9 @@ static uint64_t align_down(const struct walk *w, uint64_t address)
  */
 #define PAUSE_USEC 10U
 
+/* Who follows a target shares its processor and does not pay for it (context_come_first()), so that it pauses for as long, and so long at most. */
+#define GIVE_WAY_USEC (10 * USEC_PER_MSEC)
+
 /*
  * An ordinary process that finds another thread on its processor is moved to an idle one as soon as it wakes up (select_idle_sibling() in
  * kernel/sched/fair.c). Who follows it looks before each call, for so many calls after it was last seen to do anything.
@@ -63,8 +66,9 @@ static int look_around(struct walk *w)
         if (due) {
                 if (running.awake || w->shared) {
                         context_step_back(w->context);
-                        sys->ops->sleep(sys,
-                                        w->context->follow && w->context->features->realtime ? w->in_lock : PAUSE_USEC);
+                        sys->ops->sleep(sys, w->context->follow && w->context->features->realtime
+                                                             ? MIN(w->in_lock, GIVE_WAY_USEC)
+                                                             : PAUSE_USEC);
                 }
                 w->in_lock = 0;
         }
@@ -204,12 +208,7 @@ int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t s
         if (w->pagemap_fd < 0)
                 return w->pagemap_fd == -ENOENT ? -ESRCH : w->pagemap_fd;
         w->sparse = choose_method(w);
-        /* for smaps the kernel walks whole mappings with the lock held: too long for that */
-        if (w->sparse == SPARSE_SIZES)
-                context_step_back(c);
-        else
-                context_come_first(c);
-        r = vmas_read(sys, guard, pid, w->dirfd, w->sparse == SPARSE_SIZES, c->features->page_size, &w->vmas, &lost);
+        r = vmas_read(c, guard, pid, w->dirfd, w->sparse == SPARSE_SIZES, &w->vmas, &lost);
         c->lost = c->lost || lost;
         if (r < 0)
                 return r;

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "proc-parse.h"
-#include "vmas.h"
+#include "walk-internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -22,6 +22,8 @@ static void read_whole(const uint8_t *data, size_t size, bool with_sizes)
 {
         struct sys_ops ops = sys_ops_native;
         struct sys sys = {.root_fd = -1, .ops = &ops};
+        static const struct features features = {.page_size = 4096};
+        struct walk_context context = {.sys = &sys, .features = &features};
         struct vmas list = {};
         uint64_t last = 0;
         bool lost = false;
@@ -30,7 +32,7 @@ static void read_whole(const uint8_t *data, size_t size, bool with_sizes)
         if (fd < 0 || write(fd, data, size) != (ssize_t)size)
                 abort();
         ops.openat = the_file;
-        if (vmas_read(&sys, NULL, 1, fd, with_sizes, 4096, &list, &lost) == 0) {
+        if (vmas_read(&context, NULL, 1, fd, with_sizes, &list, &lost) == 0) {
                 if (list.n == 0 || lost)
                         abort();
                 for (size_t i = 0; i < list.n; i++) {

@@ -479,9 +479,9 @@ class Test:
         # udev may still be looking at it, which the kernel takes for being in use
         self.cleanup(self.wait, lambda: self._is_written(f"{control}/hot_remove", number), f"{device} to be free", 30)
         self.write(f"/sys/block/zram{number}/disksize", f"{mib}M")
+        self.cleanup(lambda: device not in swaps() or self.run("swapoff", device, check=0))
         self.run("mkswap", device, check=0)
         self.run("swapon", "-p", str(priority), device, check=0)
-        self.cleanup(lambda: device not in swaps() or self.run("swapoff", device, check=0))
         return device
 
     def _is_written(self, path, value):

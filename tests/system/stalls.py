@@ -46,7 +46,7 @@ class Held:
             say(f"  lock held by {what}: no tracing ({e.strerror})")
             return
         try:
-            for name, value in (("buffer_size_kb", 65536), ("trace_clock", "mono"),
+            for name, value in (("buffer_size_kb", 131072 // os.cpu_count()), ("trace_clock", "mono"),
                                 ("events/mmap_lock/mmap_lock_acquire_returned/enable", 1),
                                 ("events/mmap_lock/mmap_lock_released/enable", 1)):
                 t.write(f"{path}/{name}", value)
@@ -54,6 +54,14 @@ class Held:
             action()
             t.write(f"{path}/tracing_on", 0)
             times = sorted(_held(f"{path}/trace", tids))
+            lost = sum(int(x) for cpu in os.listdir(f"{path}/per_cpu")
+                       for x in re.findall(r"overrun: (\d+)", read(f"{path}/per_cpu/{cpu}/stats", "")))
+            if lost:
+                say(f"  lock held by {what}: {lost} events were lost")
+                return
+        except OSError as e:
+            say(f"  lock held by {what}: no tracing ({e})")
+            return
         finally:
             os.rmdir(path)
         self.n, self.worst = len(times), max(times, default=0)

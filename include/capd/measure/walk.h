@@ -60,6 +60,8 @@ void walk_context_set_max_stall(struct walk_context *c, usec_t max_stall);
  * what the target waits for is its processor and not its lock.
  */
 void walk_context_follow(struct walk_context *c);
+/* For one thread that makes a context after the other: what it owes others is not forgotten with the one before. */
+void walk_context_continue(struct walk_context *c, const struct walk_context *before);
 struct walk_context *walk_context_free(struct walk_context *c);
 DEFINE_CLEANUP(struct walk_context *, walk_context_free)
 

@@ -169,27 +169,33 @@ static int count_go(const struct sys *sys, int cpu)
         return -EINVAL; /* that it may not go there stops nothing */
 }
 
-/* Walks 64 MiB in 8 windows and a check, 300 µs each. */
-static void walk(struct fake *f, bool follow)
+/* Walks 64 MiB in 8 windows and a check. */
+static void walk_in(struct fake *f, struct walk_context *c)
 {
-        _cleanup_(walk_context_freep) struct walk_context *c = NULL;
         _cleanup_(walk_closep) struct walk *w = NULL;
         struct walk_chunk chunk;
         unsigned chunks = 0;
         int r;
 
-        assert_int_equal(walk_context_new(&f->sys, &f->features, &c), 0);
-        if (follow)
-                walk_context_follow(c);
         fake_guard_init(&guard);
         assert_int_equal(walk_open(c, &guard.guard, PID, 5, &w), 0);
-        sleeps = goes = 0;
-        slept = 0;
-        gone_to = -1;
         while ((r = walk_next(w, &chunk)) > 0)
                 chunks++;
         assert_int_equal(r, 0);
         assert_int_equal(chunks, 1);
+}
+
+static void walk(struct fake *f, bool follow)
+{
+        _cleanup_(walk_context_freep) struct walk_context *c = NULL;
+
+        sleeps = goes = 0;
+        slept = 0;
+        gone_to = -1;
+        assert_int_equal(walk_context_new(&f->sys, &f->features, &c), 0);
+        if (follow)
+                walk_context_follow(c);
+        walk_in(f, c);
 }
 
 static void test_walk(void **state)
@@ -216,7 +222,7 @@ static void test_walk(void **state)
         write_stat(f, "proc/9/stat", 'R', 1, 3);
         walk(f, true);
         assert_int_equal(sleeps, 2);
-        assert_int_equal(goes, 8);
+        assert_int_equal(goes, 9);
         assert_int_equal(gone_to, 3);
         /* who only reads stays where it is */
         walk(f, false);
@@ -310,7 +316,7 @@ static void test_first(void **state)
         assert_in_range(turns, 3, 5);
         assert_int_equal(yields, 1);
         assert_int_equal(sleeps, turns - 2);
-        assert_in_range(slept, USEC_PER_MSEC / 2, USEC_PER_MSEC);
+        assert_in_range(slept, USEC_PER_MSEC, 3 * USEC_PER_MSEC / 2);
         /* who goes where its target runs gives way to that as well */
         write_stat(f, "proc/9/stat", 'R', 1, 3);
         f->ops.go_to_cpu = count_go;
@@ -318,7 +324,50 @@ static void test_first(void **state)
         walk_as_first(f, true, 0);
         assert_int_equal(held_otherwise, 0);
         assert_true(sleeps > 0);
-        assert_true(slept >= USEC_PER_MSEC);
+        assert_in_range(slept, USEC_PER_MSEC, 10 * USEC_PER_MSEC);
+}
+
+/* Walks that are shorter than a turn, one after the other: others get theirs all the same, and the kernel's limit is not reached. */
+static void test_first_of_many(void **state)
+{
+        _cleanup_(walk_context_freep) struct walk_context *c = NULL, *next = NULL;
+        uint64_t entry = RAW_PRESENT | RAW_EXCLUSIVE | 100, base = 0x10000000;
+        struct fake *f = *state;
+
+        fake_process(f, PID, 5, "x", "10000000-14000000 rw-p 00000000 00:00 0\n", 16384, 1);
+        fake_pages(f, PID, base + 16383 * FAKE_PAGE, &entry, 1);
+        f->ops.sleep = count_sleep;
+        f->ops.go_first = note_first;
+        f->ops.yield = note_yield;
+        f->on_pread = note_pread;
+        f->features.realtime = true;
+        f->time_step = 9;
+        write_stat(f, "proc/9/stat", 'S', 1, 3);
+        go_first_says = 0;
+
+        assert_int_equal(walk_context_new(&f->sys, &f->features, &c), 0);
+        yield_takes = turns = yields = sleeps = held_as_first = held_otherwise = 0;
+        for (unsigned i = 0; i < 50; i++) {
+                walk_in(f, c);
+                assert_false(is_first);
+        }
+        assert_in_range(yields, 10, 40);
+        assert_int_equal(sleeps, 0);
+        /* one turn in ten is an ordinary one */
+        assert_in_range(held_otherwise, 9, held_as_first / 5);
+        /* somebody wants it: who owes a pause makes it in the next context too */
+        yield_takes = 5 * USEC_PER_MSEC;
+        for (unsigned i = 0; i < 5; i++)
+                walk_in(f, c);
+        assert_true(sleeps > 0);
+        sleeps = yields = 0;
+        assert_int_equal(walk_context_new(&f->sys, &f->features, &next), 0);
+        walk_context_continue(next, c);
+        for (unsigned i = 0; i < 5; i++)
+                walk_in(f, next);
+        assert_in_range(sleeps, 1, 5);
+        assert_int_equal(yields, 0);
+        assert_false(is_first);
 }
 
 /* The real one, and what it was before. */
@@ -377,6 +426,7 @@ int main(void)
                         cmocka_unit_test_setup_teardown(test_walk, fake_setup, fake_teardown),
                         cmocka_unit_test(test_go_to_cpu),
                         cmocka_unit_test_setup_teardown(test_first, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_first_of_many, fake_setup, fake_teardown),
                         cmocka_unit_test(test_go_first),
         };
 
