@@ -63,7 +63,7 @@ def test_large_group_is_estimated_between_counts(t):
     """By its budget it could be counted every few seconds only; an estimate that is clear decides, and is shown as one."""
     exe = t.executable_copy("large")
     p = t.workload("family", 120, 3, executable=exe)
-    d = t.daemon("[Daemon]\nSampleInterval=100ms\nExactInterval=24h\nCPUBudget=0.5%\n"
+    d = t.daemon("[Daemon]\nSampleInterval=100ms\nExactInterval=24h\nCPUBudget=0.1%\n"
                  f"[Group large]\nExe={exe}\nCap=300M\nAction=observe\n")
     d.wait_group("large", lambda g: g["quality"] == "exact" and g["state"] == "ok", "an exact count")
     p.ask("overwrite 0 2")  # what they can have mapped reaches the cap, as they wrote to 240 MiB
