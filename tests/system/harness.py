@@ -460,15 +460,10 @@ class Test:
         with open(path, "wb") as f:
             os.chmod(path, 0o600)
             os.posix_fallocate(f.fileno(), 0, mib * MIB)
-        self.run("mkswap", path, check=0)
-        # First in line: pages in somebody else's swap file come back when that one is removed.
-        done = self.run("swapon", "-p", "1000", path)
-        if done.returncode != 0:
-            self.skip(f"swapon: {done.stderr.strip()}")
-        self.cleanup(lambda: self.run("swapoff", path, check=0))
+        self._swap_on(path)
         return path
 
-    def zram(self, mib, priority=1000):
+    def zram(self, mib):
         """Adds a zram device and swap on it, first in line, for the time of the test. The device."""
         control = "/sys/class/zram-control"
         if not os.path.exists(control) and shutil.which("modprobe"):
@@ -479,10 +474,16 @@ class Test:
         # udev may still be looking at it, which the kernel takes for being in use
         self.cleanup(self.wait, lambda: self._is_written(f"{control}/hot_remove", number), f"{device} to be free", 30)
         self.write(f"/sys/block/zram{number}/disksize", f"{mib}M")
-        self.cleanup(lambda: device not in swaps() or self.run("swapoff", device, check=0))
-        self.run("mkswap", device, check=0)
-        self.run("swapon", "-p", str(priority), device, check=0)
+        self._swap_on(device)
         return device
+
+    def _swap_on(self, path):
+        self.cleanup(lambda: path not in swaps() or self.run("swapoff", path, check=0))
+        self.run("mkswap", path, check=0)
+        # First in line: pages in somebody else's swap come back when that one is removed.
+        done = self.run("swapon", "-p", "1000", path)
+        if done.returncode != 0:
+            self.skip(f"swapon: {done.stderr.strip()}")
 
     def _is_written(self, path, value):
         try:

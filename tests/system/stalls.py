@@ -31,46 +31,42 @@ class Feeling:
             f"   ({rounds} in {took:.1f} s)")
 
 
-class Held:
+def held(t, victim, what, action, say):
     """
-    How long at a time others hold the victim's mmap lock while something goes on, by the kernel's tracepoints, in microseconds. What the
-    victim feels is more: that it has to be woken up, and that a thread that holds the lock may lose its processor.
+    Says how long at a time others hold the victim's mmap lock while something goes on, by the kernel's tracepoints, in microseconds. What
+    the victim feels is more: that it has to be woken up, and that a thread that holds the lock may lose its processor.
     """
-
-    def __init__(self, t, victim, what, action, say):
-        self.n, self.worst = 0, 0
-        path = f"{TRACING}/instances/capd-{os.getpid()}"
-        try:
-            os.mkdir(path)
-        except OSError as e:
-            say(f"  lock held by {what}: no tracing ({e.strerror})")
+    path = f"{TRACING}/instances/capd-{os.getpid()}"
+    try:
+        os.mkdir(path)
+    except OSError as e:
+        say(f"  lock held by {what}: no tracing ({e.strerror})")
+        return
+    try:
+        for name, value in (("buffer_size_kb", 131072 // os.cpu_count()), ("trace_clock", "mono"),
+                            ("events/mmap_lock/mmap_lock_acquire_returned/enable", 1),
+                            ("events/mmap_lock/mmap_lock_released/enable", 1)):
+            t.write(f"{path}/{name}", value)
+        tids = {int(x) for x in os.listdir(f"/proc/{victim.pid}/task")}
+        action()
+        t.write(f"{path}/tracing_on", 0)
+        times = sorted(_held_times(f"{path}/trace", tids))
+        lost = sum(int(x) for cpu in os.listdir(f"{path}/per_cpu")
+                   for x in re.findall(r"overrun: (\d+)", read(f"{path}/per_cpu/{cpu}/stats", "")))
+        if lost:
+            say(f"  lock held by {what}: {lost} events were lost")
             return
-        try:
-            for name, value in (("buffer_size_kb", 131072 // os.cpu_count()), ("trace_clock", "mono"),
-                                ("events/mmap_lock/mmap_lock_acquire_returned/enable", 1),
-                                ("events/mmap_lock/mmap_lock_released/enable", 1)):
-                t.write(f"{path}/{name}", value)
-            tids = {int(x) for x in os.listdir(f"/proc/{victim.pid}/task")}
-            action()
-            t.write(f"{path}/tracing_on", 0)
-            times = sorted(_held(f"{path}/trace", tids))
-            lost = sum(int(x) for cpu in os.listdir(f"{path}/per_cpu")
-                       for x in re.findall(r"overrun: (\d+)", read(f"{path}/per_cpu/{cpu}/stats", "")))
-            if lost:
-                say(f"  lock held by {what}: {lost} events were lost")
-                return
-        except OSError as e:
-            say(f"  lock held by {what}: no tracing ({e})")
-            return
-        finally:
-            os.rmdir(path)
-        self.n, self.worst = len(times), max(times, default=0)
-        if times:
-            say(f"  {'lock held by ' + what:<48} median {times[self.n // 2]:8.0f} µs   99.9 % {times[int(self.n * 0.999)]:8.0f} µs   "
-                f"worst {self.worst:8.0f} µs   (traced, {self.n} times)")
+    except OSError as e:
+        say(f"  lock held by {what}: no tracing ({e})")
+        return
+    finally:
+        os.rmdir(path)
+    if times:
+        say(f"  {'lock held by ' + what:<48} median {times[len(times) // 2]:8.0f} µs   99.9 % {times[int(len(times) * 0.999)]:8.0f} µs   "
+            f"worst {times[-1]:8.0f} µs   (traced, {len(times)} times)")
 
 
-def _held(path, tids):
+def _held_times(path, tids):
     """How long others than these threads held the lock that these took as well, of a trace."""
     line = re.compile(rb".*?-(\d+) +\[\d+\] \S+ +([\d.]+): mmap_lock_(acquire_returned|released): mm=(\w+)")
     events, theirs = [], set()
@@ -167,7 +163,7 @@ def counted(t, mib, seconds, bench=None, say=print, crowd=0):
                                                                                  check=0)
     felt = {what: Feeling(victim, what, action, seconds, say) for what, action in actions.items()}
     for what in ("the count by one thread", "smaps_rollup") if bench else ():
-        Held(t, victim, what, actions[what], say)
+        held(t, victim, what, actions[what], say)
     victim.end()
     return felt
 
@@ -215,7 +211,7 @@ def paged_out(t, mib, kind, bench=None, say=print):
         feel(what, what)
     for what in ("capd", "the same, a page a call") if bench else ():
         victim.ask("touch" if kind == "file" else "write", 300)
-        Held(t, victim, what, actions[what], say)
+        held(t, victim, what, actions[what], say)
     if bench and kind == "anon":
         # capd goes to the processor of such a one, and not of one that runs before all others
         victim.ask("ordinary")

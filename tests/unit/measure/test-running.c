@@ -169,7 +169,17 @@ static int count_go(const struct sys *sys, int cpu)
         return -EINVAL; /* that it may not go there stops nothing */
 }
 
-/* Walks 64 MiB in 8 windows and a check. */
+/* With 64 MiB, of which the last page is there. */
+static void write_process(struct fake *f)
+{
+        uint64_t entry = RAW_PRESENT | RAW_EXCLUSIVE | 100, base = 0x10000000;
+
+        fake_process(f, PID, 5, "x", "10000000-14000000 rw-p 00000000 00:00 0\n", 16384, 1);
+        fake_pages(f, PID, base + 16383 * FAKE_PAGE, &entry, 1);
+        f->ops.sleep = count_sleep;
+}
+
+/* Walks it in 8 windows and a check. */
 static void walk_in(struct fake *f, struct walk_context *c)
 {
         _cleanup_(walk_closep) struct walk *w = NULL;
@@ -200,12 +210,9 @@ static void walk(struct fake *f, bool follow)
 
 static void test_walk(void **state)
 {
-        uint64_t entry = RAW_PRESENT | RAW_EXCLUSIVE | 100, base = 0x10000000;
         struct fake *f = *state;
 
-        fake_process(f, PID, 5, "x", "10000000-14000000 rw-p 00000000 00:00 0\n", 16384, 1);
-        fake_pages(f, PID, base + 16383 * FAKE_PAGE, &entry, 1);
-        f->ops.sleep = count_sleep;
+        write_process(f);
         f->ops.go_to_cpu = count_go;
         f->time_step = 300;
 
@@ -268,6 +275,13 @@ static void note_pread(struct fake *f, unsigned call)
         }
 }
 
+static void note_turns(struct fake *f)
+{
+        f->ops.go_first = note_first;
+        f->ops.yield = note_yield;
+        f->on_pread = note_pread;
+}
+
 static void walk_as_first(struct fake *f, bool follow, usec_t yield)
 {
         yield_takes = yield;
@@ -280,15 +294,10 @@ static void walk_as_first(struct fake *f, bool follow, usec_t yield)
 
 static void test_first(void **state)
 {
-        uint64_t entry = RAW_PRESENT | RAW_EXCLUSIVE | 100, base = 0x10000000;
         struct fake *f = *state;
 
-        fake_process(f, PID, 5, "x", "10000000-14000000 rw-p 00000000 00:00 0\n", 16384, 1);
-        fake_pages(f, PID, base + 16383 * FAKE_PAGE, &entry, 1);
-        f->ops.sleep = count_sleep;
-        f->ops.go_first = note_first;
-        f->ops.yield = note_yield;
-        f->on_pread = note_pread;
+        write_process(f);
+        note_turns(f);
         f->time_step = 90;
         write_stat(f, "proc/9/stat", 'S', 1, 3);
 
@@ -331,15 +340,10 @@ static void test_first(void **state)
 static void test_first_of_many(void **state)
 {
         _cleanup_(walk_context_freep) struct walk_context *c = NULL, *next = NULL;
-        uint64_t entry = RAW_PRESENT | RAW_EXCLUSIVE | 100, base = 0x10000000;
         struct fake *f = *state;
 
-        fake_process(f, PID, 5, "x", "10000000-14000000 rw-p 00000000 00:00 0\n", 16384, 1);
-        fake_pages(f, PID, base + 16383 * FAKE_PAGE, &entry, 1);
-        f->ops.sleep = count_sleep;
-        f->ops.go_first = note_first;
-        f->ops.yield = note_yield;
-        f->on_pread = note_pread;
+        write_process(f);
+        note_turns(f);
         f->features.realtime = true;
         f->time_step = 9;
         write_stat(f, "proc/9/stat", 'S', 1, 3);
