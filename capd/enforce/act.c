@@ -524,7 +524,6 @@ static void act_freed(struct run *run, struct pageout *p)
                 if (!writing)
                         break;
         }
-        p->result.ended = run->sys->ops->now(run->sys);
 }
 
 int pageout_run(struct pageout *p, struct guard *guard)
@@ -555,6 +554,7 @@ int pageout_run(struct pageout *p, struct guard *guard)
                 if (!p->finished)
                         p->leg++;
         }
+        p->result.ended = p->sys->ops->now(p->sys);
         act_freed(run, p);
         return 0;
 }

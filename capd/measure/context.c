@@ -59,9 +59,15 @@ struct walk_context *walk_context_free(struct walk_context *c)
 #define TURN_USEC  USEC_PER_MSEC
 #define PAUSE_USEC (20 * USEC_PER_MSEC)
 
-/* Somebody else has been on the processor where giving it up took so long; it is not tried again for so many turns. */
-#define CROWDED_USEC  200U
-#define CROWDED_TURNS 64U
+/*
+ * Somebody else has been on the processor where giving it up took so long. It is not tried again for some turns: for few where that may have
+ * been a kernel thread that came by, for many where it was so a short while ago, too. One try does not tell, as who has just slept may be
+ * given the processor before all others.
+ */
+#define CROWDED_USEC   200U
+#define CROWDED_ONCE   8U
+#define CROWDED_TURNS  64U
+#define CROWDED_MEMORY 64U /* tries */
 
 /*
  * Where nobody else wants the processor one turn in so many is an ordinary one: of threads that are first for 950 ms of a second the kernel takes the
@@ -90,8 +96,11 @@ static void give_way(struct walk_context *c, usec_t turn)
         }
         now = sys->ops->now(sys);
         sys->ops->yield(sys);
-        if (sys->ops->now(sys) - now >= CROWDED_USEC)
-                c->crowded = CROWDED_TURNS;
+        if (sys->ops->now(sys) - now >= CROWDED_USEC) {
+                c->crowded = c->wary > 0 ? CROWDED_TURNS : CROWDED_ONCE;
+                c->wary = CROWDED_MEMORY;
+        } else if (c->wary > 0)
+                c->wary--;
 }
 
 /*
@@ -115,7 +124,7 @@ void context_come_first(struct walk_context *c)
                 context_step_back(c);
                 give_way(c, turn);
                 c->used = 0;
-                c->ordinary = ++c->turns % ORDINARY_TURNS == 0 && c->crowded == 0;
+                c->ordinary = ++c->turns % ORDINARY_TURNS == 0 && c->wary == 0;
         }
         if (!c->ordinary)
                 c->first = c->sys->ops->go_first(c->sys, true) == 0;
@@ -126,6 +135,7 @@ void walk_context_continue(struct walk_context *c, const struct walk_context *be
 {
         c->used = before->used;
         c->crowded = before->crowded;
+        c->wary = before->wary;
         c->turns = before->turns;
 }
 

@@ -88,6 +88,7 @@ struct walk_context {
         usec_t used;        /* as the first one since the last pause, before that */
         unsigned turns;
         unsigned crowded; /* turns as the first one that are followed by a pause; 0: it is not known that anybody wants the processor */
+        unsigned wary;                   /* so many tries more somebody is expected to want it, as somebody did */
         const struct sampling *sampling; /* NULL: all is read */
         int kpageflags_fd, kpagecount_fd;
         /* The thread was given up while it was in a system call: whoever called must leave everything shared alone. */

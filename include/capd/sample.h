@@ -109,10 +109,10 @@ void group_sample_forget(struct group_sample *s);
 
 /* What really happened in one act on one group. */
 struct act_result {
-        usec_t started, ended;
-        uint64_t attempted; /* bytes handed to the kernel */
-        uint64_t unmapped;  /* of those, no longer mapped right afterwards */
-        uint64_t freed; /* of those, frames given back to the host when the act ended; of more than 64 MiB by a sample */
+        usec_t started, ended; /* of taking memory away; what was freed is looked at for up to 0.2 s afterwards */
+        uint64_t attempted;    /* bytes handed to the kernel */
+        uint64_t unmapped;     /* of those, no longer mapped right afterwards */
+        uint64_t freed;        /* of those, frames given back to the host by then; of more than 64 MiB by a sample */
         uint64_t cache_taken; /* page cache that nobody mapped and that was reclaimed as well: the price of memory.reclaim */
         uint64_t refaulted; /* paged out by the previous act on this group and mapped again at the start of this one */
         /* why the rest was not tried or did not move, in bytes */

@@ -374,6 +374,55 @@ static void test_first_of_many(void **state)
         assert_false(is_first);
 }
 
+/* Who comes by once costs a few pauses; for who stays the processor is given up only now and then. */
+static void test_first_in_a_crowd(void **state)
+{
+        _cleanup_(walk_context_freep) struct walk_context *c = NULL;
+        struct fake *f = *state;
+
+        write_process(f);
+        note_turns(f);
+        f->features.realtime = true;
+        f->time_step = 90;
+        write_stat(f, "proc/9/stat", 'S', 1, 3);
+        go_first_says = 0;
+        assert_int_equal(walk_context_new(&f->sys, &f->features, &c), 0);
+
+        for (unsigned i = 0; i < 2; i++) {
+                yields = sleeps = held_otherwise = 0;
+                for (yield_takes = USEC_PER_MSEC; yields == 0;)
+                        walk_in(f, c);
+                yield_takes = 0;
+                while (yields < 60)
+                        walk_in(f, c);
+                assert_in_range(sleeps, 8, 9);
+                /* no ordinary turn, in which somebody who is only out of sight would stop the thread within a lock */
+                if (i == 0)
+                        assert_int_equal(held_otherwise, 0);
+                while (yields < 100)
+                        walk_in(f, c);
+                assert_in_range(sleeps, 8, 9);
+                assert_true(held_otherwise > 0);
+        }
+        yields = sleeps = held_otherwise = 0;
+        yield_takes = 5 * USEC_PER_MSEC;
+        while (yields + sleeps < 8 + 4 * 64)
+                walk_in(f, c);
+        assert_in_range(yields, 5, 6);
+        /* in a moment in which nobody wants it: it is not believed at once */
+        yield_takes = 0;
+        while (yields < 10)
+                walk_in(f, c);
+        yield_takes = 5 * USEC_PER_MSEC;
+        while (yields < 11)
+                walk_in(f, c);
+        yields = 0;
+        for (sleeps = 0; yields == 0;)
+                walk_in(f, c);
+        assert_in_range(sleeps, 60, 67); /* the last walk goes on behind it */
+        assert_int_equal(held_otherwise, 0);
+}
+
 /* The real one, and what it was before. */
 static void test_go_first(void **state)
 {
@@ -431,6 +480,7 @@ int main(void)
                         cmocka_unit_test(test_go_to_cpu),
                         cmocka_unit_test_setup_teardown(test_first, fake_setup, fake_teardown),
                         cmocka_unit_test_setup_teardown(test_first_of_many, fake_setup, fake_teardown),
+                        cmocka_unit_test_setup_teardown(test_first_in_a_crowd, fake_setup, fake_teardown),
                         cmocka_unit_test(test_go_first),
         };
 
