@@ -3,9 +3,9 @@
  * candidates.c: one step of page-out by address, seen from the page tables: what to hand to the kernel, and afterwards
  * what really left.
  *
- * The walk reads 16 MiB at a time and a step takes a tenth of that, so the rest of a chunk is kept ("ahead"). It says
- * only where to look: before it is used in a later step the same pages are read again, since what left in the
- * meantime by itself must not be booked as paged out by capd.
+ * The walk reads 2 MiB and more at a time, and a step may take less: the rest of a chunk is kept ("ahead"). It says only where to look:
+ * before it is used in a later step the same pages are read again, since what left in the meantime by itself must not be booked as
+ * paged out by capd.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -121,6 +121,7 @@ static ssize_t candidates_look_ahead(struct walk *w, struct candidates *c, size_
                 return r < 0 ? r : (ssize_t)n;
         }
 
+        walk_window(w, want);
         r = walk_next(w, &chunk);
         if (r <= 0)
                 return r;

@@ -135,6 +135,7 @@ struct walk {
 
         /* entries read and not handed out yet: pages [window_start, window_end) */
         uint64_t *window;
+        size_t window_pages; /* of the next one, about */
         uint64_t window_start, window_end;
 
         enum sparse_method sparse;

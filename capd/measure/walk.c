@@ -193,6 +193,7 @@ int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t s
                            .until = UINT64_MAX,
                            .alert = ALERT_CALLS,
                            .scan_step = GIB};
+        w->window_pages = WINDOW_PAGES;
         w->window = malloc(WINDOW_PAGES * sizeof(uint64_t));
         if (!w->window)
                 return -ENOMEM;
@@ -284,7 +285,7 @@ static uint64_t window_limit(const struct walk *w)
                 for (size_t i = w->i + 1; i < w->vmas.n; i++) {
                         const struct vma *next = &w->vmas.items[i];
 
-                        if (limit - w->at >= WINDOW_PAGES * page_size ||
+                        if (limit - w->at >= w->window_pages * page_size ||
                             next->v.start - limit > GAP_PAGES * page_size || next->expected == 0 ||
                             sparse_wants(w, next) || seen_wants_mapping(w, next) || is_sampled(w, next))
                                 break;
@@ -292,10 +293,10 @@ static uint64_t window_limit(const struct walk *w)
                 }
         }
         limit = MIN(limit, w->until);
-        if (limit - w->at <= WINDOW_PAGES * page_size)
+        if (limit - w->at <= w->window_pages * page_size)
                 return limit;
-        cut = align_down(w, w->at + WINDOW_PAGES * page_size);
-        return cut > w->at ? cut : w->at + WINDOW_PAGES * page_size;
+        cut = align_down(w, w->at + w->window_pages * page_size);
+        return cut > w->at ? cut : w->at + w->window_pages * page_size;
 }
 
 /* Finds where in the current stretch of a mapping reading goes on: 1 at w->at; 0 nothing more in it; or a negative errno. */
@@ -467,6 +468,11 @@ int walk_seek(struct walk *w, uint64_t address)
         /* a huge page is judged by its head */
         w->at = align_down(w, address);
         return 0;
+}
+
+void walk_window(struct walk *w, size_t n_pages)
+{
+        w->window_pages = MIN(MAX(n_pages, (size_t)HUGE_PAGES), (size_t)WINDOW_PAGES);
 }
 
 void walk_limit(struct walk *w, uint64_t until)

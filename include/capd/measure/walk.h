@@ -78,6 +78,8 @@ DEFINE_CLEANUP(struct walk *, walk_close)
 int walk_next(struct walk *w, struct walk_chunk *ret);
 /* Goes on at the first page at or after `address`. */
 int walk_seek(struct walk *w, uint64_t address);
+/* walk_next() reads some `n_pages` at one time from now on, within its own bounds: for who has no use for more before they are old. */
+void walk_window(struct walk *w, size_t n_pages);
 /* walk_next() ends before `until`: a multiple of 2 MiB, or UINT64_MAX. To go on there, give another one. */
 void walk_limit(struct walk *w, uint64_t until);
 /*
