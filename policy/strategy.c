@@ -197,8 +197,11 @@ static void explain_none(const struct strategy_facts *f, struct strategy_choice 
                 else
                         add(c, "%s", f->no_madvise ? f->no_madvise : "nothing of it can be paged out");
         } else
-                add(c, "%s of it is mapped by more than one process, which process_madvise cannot page out",
-                    format_size(text, shared));
+                add(c, "%s of it is mapped by more than one process, which process_madvise cannot page out%s",
+                    format_size(text, shared),
+                    /* how much is not known here; who makes one of the means possible should not find out only then */
+                    !f->swap && f->inside == SIZE_UNKNOWN ? "; what of it is no file needs swap, and none is free"
+                                                          : "");
         explain_damon_missing(f, c);
         explain_reclaim_missing(f, c);
 }

@@ -293,7 +293,8 @@ static void enforcement(FILE *f, const struct wire_group *g, bool dry_run, usec_
                 g->paused ? ", paused: 'capctl resume' goes on" : "");
         moving(f, g);
         if (g->strategy[0])
-                fprintf(f, "means    %s: %s\n", g->strategy, g->strategy_reason);
+                fprintf(f, "means    %s%s: %s\n", g->strategy,
+                        g->state == STATE_OK ? ", when it last was over its cap" : "", g->strategy_reason);
         if (g->working_set > 0 && g->working_set != SIZE_UNKNOWN)
                 fprintf(f, "working set about %s, by what comes back: a cap below it costs speed\n",
                         format_size(t, g->working_set));

@@ -261,12 +261,13 @@ int verb_suggest(const struct arguments *a)
                 if (r != 0)
                         return r;
                 now = clock_usec(CLOCK_MONOTONIC);
+                if (now - began >= duration)
+                        break;
                 pause = MAX(duration / LOOKS, (now - at) * IDLE_FACTOR);
                 pause = MAX(pause, MIN_INTERVAL);
-                if (now - began + pause > duration)
-                        break;
+                /* the last look is at the end */
                 if (!interrupted)
-                        pause_for(pause);
+                        pause_for(MIN(pause, duration - (now - began)));
         } while (!interrupted);
         suggest_print(&s->proposals, stdout, clock_usec(CLOCK_MONOTONIC) - began, s->looks, s->host.total);
         return EXIT_DONE;
