@@ -135,7 +135,7 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata)
         return sd_event_add_time_relative(f->event, &f->restart_timer, CLOCK_MONOTONIC, wait, 1000, on_restart, f);
 }
 
-/* Descriptors that were not asked for do not come in: there is room for one. */
+/* Descriptors that were not asked for do not come in: there is room for one, and not for the two that CMSG_SPACE() would do for. */
 static ssize_t receive(int fd, struct wire_command *c, int *ret_body)
 {
         struct iovec iov = {.iov_base = c, .iov_len = sizeof(*c)};
@@ -143,8 +143,10 @@ static ssize_t receive(int fd, struct wire_command *c, int *ret_body)
                 struct cmsghdr header;
                 char space[CMSG_SPACE(sizeof(int))];
         } control = {};
-        struct msghdr mh = {
-                        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        struct msghdr mh = {.msg_iov = &iov,
+                            .msg_iovlen = 1,
+                            .msg_control = &control,
+                            .msg_controllen = CMSG_LEN(sizeof(int))};
         ssize_t n = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
         const struct cmsghdr *h = n > 0 ? CMSG_FIRSTHDR(&mh) : NULL;
 

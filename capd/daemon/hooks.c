@@ -37,23 +37,30 @@ static struct hook *hook_free(struct hook *h)
         return NULL;
 }
 
-/* Why the program must not be run with these rights, or NULL. */
-static const char *hook_objection(struct engine *e, const char *path)
+/*
+ * Why the program must not be run with these rights, or NULL, and *ret is the path without links that is to be run: what nobody can exchange
+ * between this look and the start of it.
+ */
+static const char *hook_objection(struct engine *e, const char *path, char **ret)
 {
+        _cleanup_free_ char *real = realpath(path, NULL);
         struct stat st;
 
-        if (e->sys.ops->fstatat(&e->sys, e->sys.root_fd, path + strspn(path, "/"), &st, 0) < 0)
+        if (!real ||
+            e->sys.ops->fstatat(&e->sys, e->sys.root_fd, real + strspn(real, "/"), &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return "it is not there";
         if (!S_ISREG(st.st_mode) || !(st.st_mode & S_IXUSR))
                 return "it is no executable file";
-        if (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) || !path_is_trusted(&e->sys, path, 0))
+        if (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) || !path_is_trusted(&e->sys, path, 0) ||
+            !path_is_roots(&e->sys, real))
                 return "it, and each directory on its path, must belong to root and be writable by nobody else";
+        *ret = TAKE_PTR(real);
         return NULL;
 }
 
-static int spawn(const char *path, char *const env[], pid_t *ret)
+static int spawn(const char *path, const char *name, char *const env[], pid_t *ret)
 {
-        char *const argv[] = {(char *)path, NULL};
+        char *const argv[] = {(char *)name, NULL};
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         sigset_t none, all;
@@ -87,7 +94,7 @@ static void hook_expose(struct hook *h)
                 log_debug("Group %s: its Hook= keeps the OOM score of capd: %s, ignoring", h->group, strerror(-r));
 }
 
-static int hook_spawn(struct hook *h, const struct group *g, const char *path)
+static int hook_spawn(struct hook *h, const struct group *g, const char *path, const char *name)
 {
         char group[sizeof("CAPD_GROUP=") + LIMIT_GROUP_NAME_BYTES], state[64], resident[64], cap[64];
         char *const env[] = {group, state, resident, cap, (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
@@ -104,7 +111,7 @@ static int hook_spawn(struct hook *h, const struct group *g, const char *path)
         strcpy(cap, "CAPD_CAP_BYTES=");
         if (g->settings.has_cap)
                 snprintf(cap, sizeof(cap), "CAPD_CAP_BYTES=%" PRIu64, g->settings.cap);
-        return spawn(path, env, &h->pid);
+        return spawn(path, name, env, &h->pid);
 }
 
 static int on_time_over(sd_event_source *s, uint64_t usec, void *userdata)
@@ -156,6 +163,7 @@ static int hook_watch(struct hook *h)
 void hooks_run(struct engine *e, struct group *g)
 {
         const char *path = e->policy->sections[g->section].hook, *objection;
+        _cleanup_free_ char *real = NULL;
         struct hook *h;
         int r;
 
@@ -166,7 +174,7 @@ void hooks_run(struct engine *e, struct group *g)
                         h->again = true;
                         return;
                 }
-        objection = hook_objection(e, path);
+        objection = hook_objection(e, path, &real);
         if (!objection && e->n_hooks >= LIMIT_HOOKS)
                 objection = "too many hooks run already (LIMIT_HOOKS)";
         if (objection) {
@@ -178,7 +186,7 @@ void hooks_run(struct engine *e, struct group *g)
                 return;
         h->engine = e;
         text_copy(h->group, sizeof(h->group), g->name);
-        r = hook_spawn(h, g, path);
+        r = hook_spawn(h, g, real, path);
         if (r >= 0) {
                 hook_expose(h);
                 r = hook_watch(h);

@@ -31,13 +31,17 @@ static pid_t read_pid_file(struct engine *e, const char *path)
         const struct process *p;
         struct stat st;
         uint64_t pid;
+        ssize_t got;
         size_t n;
 
         fd = sys_open(&e->sys, path + strspn(path, "/"), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
         if (fd < 0 || e->sys.ops->fstat(&e->sys, fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & S_IWOTH) ||
             ((st.st_mode & S_IWGRP) && st.st_gid != 0))
                 return 0;
-        if (sys_read_fd(&e->sys, fd, text, sizeof(text)) == -E2BIG)
+        got = sys_read_fd(&e->sys, fd, text, sizeof(text));
+        if (got < 0 && got != -E2BIG)
+                return 0;
+        if (got == -E2BIG)
                 text[strcspn(text, "\n")] = '\0'; /* postmaster.pid has more lines */
         n = strspn(text, "0123456789");
         if (n == 0 || n > 10 || (text[n] != '\0' && !isspace((unsigned char)text[n])))

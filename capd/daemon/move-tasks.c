@@ -518,17 +518,23 @@ static size_t living_members(const struct group *g)
         return n;
 }
 
-static bool is_whole(struct move_group *g, const char *cgroup, bool *ret_all, uint64_t *ret_inode)
+/* 1 it is the group's alone; 0 it is not; or a negative errno, -ELOOP and -E2BIG where there is more in it than can be looked through. */
+static int is_whole(struct move_group *g, const char *cgroup, bool *ret_all, uint64_t *ret_inode)
 {
         _cleanup_close_ int fd = move_open_cgroup(&g->mover->cgroups, cgroup);
         _cleanup_free_ pid_t *pids = NULL;
         size_t n = 0, inside;
         bool alone;
+        int r;
 
         *ret_all = false;
-        if (fd < 0 || move_inode(&g->mover->cgroups, fd, ret_inode) < 0 ||
-            move_list_all(&g->mover->cgroups, fd, &pids, &n) < 0)
-                return false;
+        if (fd < 0)
+                return fd;
+        r = move_inode(&g->mover->cgroups, fd, ret_inode);
+        if (r >= 0)
+                r = move_list_all(&g->mover->cgroups, fd, &pids, &n);
+        if (r < 0)
+                return r;
         alone = count_members(g, pids, n, &inside);
         *ret_all = inside == living_members(g->group);
         return alone && *ret_all;
@@ -565,7 +571,7 @@ bool moved_find_whole(struct move_group *g, char *cgroup, size_t size, uint64_t 
                 return false;
         /* from the innermost outwards to the first that has all of them */
         while (cgroup[1] != '\0') {
-                if (is_whole(g, cgroup, &all, ret_inode))
+                if (is_whole(g, cgroup, &all, ret_inode) > 0)
                         return can_be_limited(g, cgroup);
                 if (all)
                         return false; /* and there are more strangers further out */
@@ -578,8 +584,10 @@ bool moved_find_whole(struct move_group *g, char *cgroup, size_t size, uint64_t 
 
 bool moved_still_whole(struct move_group *g)
 {
-        uint64_t inode;
+        uint64_t inode = 0;
         bool all;
+        int r = is_whole(g, g->cgroup, &all, &inode);
 
-        return is_whole(g, g->cgroup, &all, &inode) && inode == g->inode;
+        /* A limit is not shaken off by making more cgroups below it than can be looked through. */
+        return (r > 0 || r == -ELOOP || r == -E2BIG) && inode == g->inode;
 }

@@ -107,7 +107,8 @@ static void describe_warnings(struct engine *e, char *buf, size_t size)
         if (e->processes_overflowed)
                 add_warning(buf, size, "there are more processes than LIMIT_PROCESSES; the rest is left out");
         if (worker_lost_threads() >= LIMIT_STUCK_THREADS)
-                add_warning(buf, size, "too many processes do not let themselves be read; counting is slowed down");
+                add_warning(buf, size,
+                            "too many processes do not let themselves be read; groups are counted late, or not at all");
 }
 
 void engine_publish(struct engine *e)

@@ -8,6 +8,7 @@
  * it; one that is old is served as it is while it is asked for again.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -165,7 +166,7 @@ int user_names_ask(struct engine *e)
         q = calloc(1, sizeof(*q));
         if (!q)
                 return -ENOMEM;
-        q->event_fd = dup(u->event_fd);
+        q->event_fd = fcntl(u->event_fd, F_DUPFD_CLOEXEC, 0);
         q->n = u->n_wanted;
         memcpy(q->uids, u->wanted, q->n * sizeof(q->uids[0]));
         u->n_wanted = 0;

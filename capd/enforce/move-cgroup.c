@@ -75,6 +75,7 @@ static int parse_pids(char *text, pid_t **pids, size_t *n, size_t *allocated)
 struct list {
         pid_t *pids;
         size_t n, allocated;
+        size_t cgroups; /* looked at */
 };
 
 static int list_procs(const struct cgroup2 *c, int cgroup_fd, struct list *l)
@@ -135,8 +136,11 @@ static int list_below(const struct cgroup2 *c, int cgroup_fd, unsigned depth, st
         int r = list_procs(c, cgroup_fd, l);
         ssize_t n;
 
+        /* whoever was delegated a cgroup can make any number of them below it */
         if (depth > LIMIT_CGROUP_DEPTH)
                 return -ELOOP;
+        if (++l->cgroups > LIMIT_CGROUP_VISITS)
+                return -E2BIG;
         if (!buf)
                 return -ENOMEM;
         /* -EOPNOTSUPP: a threaded cgroup, whose processes the one above lists */

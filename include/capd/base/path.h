@@ -12,5 +12,7 @@
  * them (a link to root, and is followed as it is), and no directory can be written by others. The file itself is not looked at.
  */
 bool path_is_trusted(const struct sys *sys, const char *path, uid_t uid);
+/* Whether that is so of root alone, of a path without links: nor can a group other than root's write to a directory on it. */
+bool path_is_roots(const struct sys *sys, const char *path);
 
 #endif

@@ -77,7 +77,7 @@ const char *move_cgroup_objection(const struct cgroup2 *c, int cgroup_fd);
 
 /* The processes of one cgroup, without those below. 0 and an array for free(); MOVE_E_GONE; or a negative errno. */
 int move_list(const struct cgroup2 *c, int cgroup_fd, pid_t **ret, size_t *ret_n);
-/* The same, with those below it (LIMIT_CGROUP_DEPTH levels). */
+/* The same, with those below it; -ELOOP and -E2BIG if those are more than LIMIT_CGROUP_DEPTH levels or LIMIT_CGROUP_VISITS. */
 int move_list_all(const struct cgroup2 *c, int cgroup_fd, pid_t **ret, size_t *ret_n);
 
 /* -- cgroups of our own -- */

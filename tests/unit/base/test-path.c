@@ -84,12 +84,35 @@ static void what_belongs_to_a_stranger_is_not(void **state)
         assert_false(path_is_trusted(&f->sys, "/link/b/file", NOBODY));
 }
 
+static void what_is_roots_has_no_links_and_no_groups(void **state)
+{
+        struct fixture *f = *state;
+
+        if (geteuid() != 0) {
+                print_message("skipped: giving files away needs root\n");
+                skip();
+        }
+        assert_true(path_is_roots(&f->sys, "/a/b/file"));
+        assert_false(path_is_roots(&f->sys, "/link/b/file"));
+        assert_false(path_is_roots(&f->sys, "/a/missing/file"));
+        assert_int_equal(fchmodat(f->sys.root_fd, "a", 0775, 0), 0);
+        assert_true(path_is_roots(&f->sys, "/a/b/file"));
+        assert_int_equal(fchownat(f->sys.root_fd, "a", 0, NOBODY, 0), 0);
+        assert_false(path_is_roots(&f->sys, "/a/b/file"));
+        assert_true(path_is_trusted(&f->sys, "/a/b/file", 0));
+        assert_int_equal(fchmodat(f->sys.root_fd, "a", 01777, 0), 0);
+        assert_true(path_is_roots(&f->sys, "/a/b/file"));
+        assert_int_equal(fchownat(f->sys.root_fd, "a", NOBODY, 0, 0), 0);
+        assert_false(path_is_roots(&f->sys, "/a/b/file"));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                         cmocka_unit_test_setup_teardown(own_directories_are_trusted, setup, teardown),
                         cmocka_unit_test_setup_teardown(what_others_can_write_is_not, setup, teardown),
                         cmocka_unit_test_setup_teardown(what_belongs_to_a_stranger_is_not, setup, teardown),
+                        cmocka_unit_test_setup_teardown(what_is_roots_has_no_links_and_no_groups, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

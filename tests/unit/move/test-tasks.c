@@ -169,6 +169,7 @@ static void threaded_cgroups_are_left_alone(void **state)
 static void processes_are_listed(void **state)
 {
         struct fake *f = *state;
+        char deep[sizeof(HOME) + 2 * (LIMIT_CGROUP_DEPTH + 2)];
         pid_t *pids = NULL;
         size_t n = 0;
         int fd = move_open_cgroup(&f->cgroups, "/system.slice/a.service");
@@ -183,6 +184,15 @@ static void processes_are_listed(void **state)
         assert_int_equal(move_list_all(&f->cgroups, fd, &pids, &n), 0);
         assert_int_equal(n, 3);
         free(pids);
+        /* whoever may make cgroups there can make more than are looked through */
+        snprintf(deep, sizeof(deep), "%s", HOME);
+        for (unsigned i = 0; i <= LIMIT_CGROUP_DEPTH; i++) {
+                strcat(deep, "/d");
+                fake_cgroup(f, deep);
+        }
+        close(fd);
+        fd = move_open_cgroup(&f->cgroups, "/system.slice/a.service");
+        assert_int_equal(move_list_all(&f->cgroups, fd, &pids, &n), -ELOOP);
         fake_write(f, "sys/fs/cgroup" HOME "/cgroup.procs", "17\nx\n");
         assert_int_equal(move_list(&f->cgroups, fd, &pids, &n), -EBADMSG);
         fake_fail(f, OP_READ, 1, -ENODEV);
