@@ -186,15 +186,17 @@ static void judge_before(struct decision *d, const struct act_result *a)
 static bool helped(const struct decision *d, const struct act_result *a)
 {
         const struct decide_facts *f = d->facts;
-        uint64_t asked, fell;
+        uint64_t asked = d->memory->last_goal, fell = 0;
 
-        if (f->resident_before == SIZE_UNKNOWN || f->resident_after == SIZE_UNKNOWN)
-                return false;
-        fell = f->resident_before > f->resident_after ? f->resident_before - f->resident_after : 0;
+        /* Where a member cannot be read there is no exact count, and what the act itself saw leave has to do. */
+        if (f->resident_before != SIZE_UNKNOWN && f->resident_after != SIZE_UNKNOWN)
+                fell = f->resident_before > f->resident_after ? f->resident_before - f->resident_after : 0;
         /* Helpful is measured by what the act was asked for, or, if its time ran out, by what it got to. */
-        asked = f->resident_before > d->settings->low ? f->resident_before - d->settings->low : 0;
-        if (d->memory->last_goal > 0)
-                asked = MIN(asked, d->memory->last_goal);
+        if (f->resident_before != SIZE_UNKNOWN) {
+                asked = f->resident_before > d->settings->low ? f->resident_before - d->settings->low : 0;
+                if (d->memory->last_goal > 0)
+                        asked = MIN(asked, d->memory->last_goal);
+        }
         if (a->attempted > 0 && a->ended - a->started >= OUT_OF_TIME)
                 asked = MIN(asked, a->attempted);
         return (double)MAX(fell, a->unmapped) >= HELPED_FRACTION * (double)asked;

@@ -116,11 +116,17 @@ void count_take_result(const struct count *count, uint32_t group, uint32_t left_
                 ret->quality = QUALITY_BOUND_LOWER;
 }
 
-/* What was counted are members and settings of before a reload. */
+/* What was counted are members and settings of before a reload; so is what was acted on, which says nothing of those of now. */
 static void forget_stale(struct group *g)
 {
         if (!g->stale)
                 return;
+        if (g->memory.last_act_ended != g->last_act.ended) {
+                g->memory.last_act_ended = g->last_act.ended;
+                if (g->settings.reclaim_rate > 0)
+                        g->memory.tokens -= (double)g->last_act.unmapped;
+        }
+        g->resident_before = g->resident_after = SIZE_UNKNOWN;
         group_sample_forget(&g->sample);
         g->sample.counted_at = g->sample.bounds_at = 0;
         g->stale = false;

@@ -55,10 +55,10 @@ struct place {
         uint64_t offset;
 };
 
+/* The context stays, for the next process to learn what this thread owes others. */
 static void run_close(struct run *run)
 {
         run->walk = walk_close(run->walk);
-        run->context = walk_context_free(run->context);
         close_fd(run->pidfd);
         run->pidfd = -1;
 }
@@ -66,6 +66,7 @@ static void run_close(struct run *run)
 static struct run *run_free(struct run *run)
 {
         run_close(run);
+        walk_context_free(run->context);
         candidates_done(&run->candidates);
         free(run);
         return NULL;
@@ -112,9 +113,8 @@ static int run_open(struct run *run, pid_t pid, uint64_t start_time)
         _cleanup_(walk_context_freep) struct walk_context *before = NULL;
         int r;
 
-        run->walk = walk_close(run->walk);
-        before = TAKE_PTR(run->context);
         run_close(run);
+        before = TAKE_PTR(run->context);
         r = walk_context_new(run->sys, &run->features, &run->context);
         if (r < 0)
                 return r;
@@ -170,7 +170,8 @@ static bool act_is_over(struct pageout *p)
 /*
  * How much of a range, from an offset on, goes into one call of `bytes`. The kernel splits a transparent huge page of which a part is
  * paged out (madvise_cold_or_pageout_pte_range() in mm/madvise.c), which takes longer than to page out all of it; so it goes by itself
- * and whole if `whole`, and what is before it ends there.
+ * and whole if `whole`, and what is before it ends there. One of a file always does: nothing is written for it, and in parts it would be
+ * unmapped by the first call and out of reach for the others, so that the host got back but a part.
  */
 static uint64_t run_piece(const struct run *run, const struct place *at, uint64_t bytes, bool whole, bool *ret_alone)
 {
@@ -178,7 +179,8 @@ static uint64_t run_piece(const struct run *run, const struct place *at, uint64_
         const struct iovec *range = &c->ranges[at->range];
         uint64_t start = (uintptr_t)range->iov_base + at->offset, left = range->iov_len - at->offset, huge, border;
 
-        *ret_alone = candidates_is_huge(c, at->range, at->offset, &huge) && whole && bytes < huge;
+        *ret_alone = candidates_is_huge(c, at->range, at->offset, &huge) && bytes < huge &&
+                     (whole || candidates_is_file(c, at->range, at->offset));
         if (*ret_alone)
                 return huge;
         if (left <= bytes && left < huge)
@@ -505,6 +507,7 @@ static int act_refaults(struct run *run, struct pageout *p)
 /* Frames need no target and no lock of one: nothing here can block on somebody. */
 static void act_freed(struct run *run, struct pageout *p)
 {
+        run->context = walk_context_free(run->context);
         if (walk_context_new(run->sys, &run->features, &run->context) < 0)
                 return;
         for (size_t i = 0; i < ARRAY_SIZE(freed_delays) && p->result.unmapped > 0; i++) {

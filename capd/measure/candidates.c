@@ -177,6 +177,17 @@ static void candidates_trim(struct candidates *c)
         c->ahead_at -= cut / page_size(); /* the last range ends where the step does */
 }
 
+/*
+ * Whether the next page belongs to the same folio of a file or of shared memory, as far as the frames tell. The kernel splits one of which a
+ * part is paged out, and all of it is unmapped by that (split_folio() in mm/madvise.c, unmap_folio() in mm/huge_memory.c; anonymous
+ * pages are mapped again). So a step does not end inside of one: what left with it would be booked nowhere.
+ */
+static bool goes_on(const struct candidates *c, uint64_t address, uint64_t page)
+{
+        return c->ahead_at + 1 < c->ahead_n && !(page & PAGE_ANON) && (page & PAGE_NUMBER_MASK) != 0 &&
+               (address + page_size()) % huge_size() != 0 && c->ahead[c->ahead_at + 1] == page + 1;
+}
+
 /* Uses up to n pages of ahead[]: true when the step is full. */
 static bool candidates_take(struct candidates *c, size_t n, uint64_t end, size_t max_pages, bool anonymous)
 {
@@ -195,11 +206,12 @@ static bool candidates_take(struct candidates *c, size_t n, uint64_t end, size_t
                         c->skipped_no_swap += page_size();
                 else if (!candidates_append(c, address, page))
                         return true;
-                c->ahead_at++;
-                if (c->n_pages == max_pages) {
+                if (c->n_pages >= max_pages && !goes_on(c, address, page)) {
+                        c->ahead_at++;
                         candidates_trim(c);
                         return true;
                 }
+                c->ahead_at++;
         }
         return false;
 }
@@ -210,7 +222,7 @@ int candidates_next(struct walk *w, uint64_t end, uint64_t max_bytes, bool anony
         bool full = false;
         int r;
 
-        r = candidates_reserve(c, max_pages);
+        r = candidates_reserve(c, max_pages + huge_size() / page_size());
         if (r < 0)
                 return r;
         c->n_ranges = c->n_pages = 0;
@@ -226,7 +238,7 @@ int candidates_next(struct walk *w, uint64_t end, uint64_t max_bytes, bool anony
                 /* Another window would be for the next step mostly, which reads it again. */
                 if (c->ahead_at == c->ahead_n && c->n_pages > max_pages / 2)
                         return 1;
-                n = candidates_look_ahead(w, c, max_pages - c->n_pages);
+                n = candidates_look_ahead(w, c, max_pages + huge_size() / page_size() - c->n_pages);
                 if (n < 0)
                         return (int)n;
                 if (n == 0)
@@ -237,6 +249,11 @@ int candidates_next(struct walk *w, uint64_t end, uint64_t max_bytes, bool anony
                 c->next = c->ahead_address + c->ahead_at * page_size();
         }
         return full || passed > 0;
+}
+
+bool candidates_is_file(const struct candidates *c, size_t range, uint64_t offset)
+{
+        return !(c->before[c->first[range] + offset / page_size()] & (PAGE_ANON | PAGE_SHMEM));
 }
 
 bool candidates_is_huge(const struct candidates *c, size_t range, uint64_t offset, uint64_t *ret_size)

@@ -63,6 +63,8 @@ int candidates_next(struct walk *w, uint64_t end, uint64_t max_bytes, bool anony
  * a number on that is a multiple of how many they are. Of the size of *ret_size, whatever the answer.
  */
 bool candidates_is_huge(const struct candidates *c, size_t range, uint64_t offset, uint64_t *ret_size);
+/* Whether the page there is one of a file, which is clean or does not go: nothing is written for it. */
+bool candidates_is_file(const struct candidates *c, size_t range, uint64_t offset);
 
 /*
  * Reads the ranges again after the act. Adds to ret->unmapped, and what still is there to one of ret->left_*: mapped more than

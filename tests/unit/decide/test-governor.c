@@ -470,6 +470,40 @@ static void what_is_under_its_cap_is_not_known_for_ever(void **state)
 
 /* -- LastResort= -- */
 
+/* A member cannot be read, so that each count is a lower bound. */
+static void without_exact_counts_what_the_act_saw_leave_counts(void **state)
+{
+        struct world w;
+
+        world_init(&w);
+        w.settings.last_resort = LAST_RESORT_KILL;
+        w.settings.last_resort_after = 30 * SECOND;
+        for (int helps = 1; helps >= 0; helps--) {
+                for (int i = 0; i < (helps ? 20 : 1); i++) {
+                        w.now += 5 * SECOND;
+                        w.facts.last_act = i > 0 || !helps ? &w.act : NULL;
+                        set_bounds(&w, 0, 400 * MIB);
+                        set_count(&w, 220 * MIB);
+                        w.sample.quality = QUALITY_BOUND_LOWER;
+                        judge(&w);
+                        assert_true(w.verdict.act);
+                        assert_false(w.verdict.kill);
+                        assert_state(&w, STATE_ENFORCING);
+                        w.act = (struct act_result){.started = w.now,
+                                                    .ended = w.now + SECOND,
+                                                    .attempted = w.memory.last_goal,
+                                                    .unmapped = helps ? w.memory.last_goal : 0};
+                }
+        }
+        w.now += 5 * SECOND;
+        set_bounds(&w, 0, 400 * MIB);
+        set_count(&w, 220 * MIB);
+        w.sample.quality = QUALITY_BOUND_LOWER;
+        judge(&w);
+        assert_false(w.verdict.act);
+        assert_state(&w, STATE_UNENFORCEABLE);
+}
+
 static void hopeless_init(struct world *w)
 {
         world_init(w);
@@ -573,6 +607,7 @@ int main(void)
                         cmocka_unit_test(thrashing_ends_with_a_real_stay_under_the_cap),
                         cmocka_unit_test(a_judgement_holds_where_no_count_is_affordable),
                         cmocka_unit_test(what_is_under_its_cap_is_not_known_for_ever),
+                        cmocka_unit_test(without_exact_counts_what_the_act_saw_leave_counts),
                         cmocka_unit_test(the_last_resort_waits_its_time_and_for_a_fresh_count),
                         cmocka_unit_test(nobody_is_killed_without_need),
         };

@@ -324,6 +324,71 @@ static void test_huge_pages_go_whole(void **state)
         world_free(w);
 }
 
+/* Of huge pages of a file not more leaves than was asked for, all that leaves is booked, and the host gets it back. */
+static void test_huge_pages_of_files(void **state)
+{
+        for (usec_t cost = 2; cost <= 200; cost *= 10)
+                for (uint64_t goal = 100; goal < 8000; goal = goal * 3 + 7) {
+                        struct world *w = world_new();
+                        struct pageout_request q = world_request(world_two, 1, goal);
+                        struct act_result r;
+
+                        world_process(w, 50, 500);
+                        world_map(w, 50, BASE, 8192, FILE_CLEAN);
+                        w->next_frame = 16384;
+                        world_fill(w, 50, BASE, 8192, FILE_CLEAN);
+                        w->splits = true;
+                        w->cost_page = cost;
+                        w->cost_huge = 50;
+                        r = world_act(w, &q, NULL, NULL);
+                        assert_int_equal(r.unmapped, (8192 * PAGE) - world_present(w, 50, BASE, 8192));
+                        assert_in_range(r.unmapped, goal * PAGE, goal * PAGE + 2 * MIB);
+                        assert_in_range(r.freed, r.unmapped - r.unmapped / 10, r.unmapped);
+                        world_free(w);
+                }
+}
+
+/* What a thread owes others it owes after a process as well, if it is done with that in no time. */
+static unsigned turns, yields;
+
+static int count_turns(const struct sys *sys, bool first)
+{
+        turns += first;
+        return 0;
+}
+
+static void count_yields(const struct sys *sys)
+{
+        yields++;
+}
+
+static void test_turns_go_on_from_process_to_process(void **state)
+{
+        struct pageout_target targets[WORLD_PROCESSES];
+        struct world *w = world_new();
+        struct pageout_request q;
+        struct act_result r;
+
+        for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+                targets[i] = (struct pageout_target){
+                                .pid = 50 + (pid_t)i, .start_time = 500 + i, .mm_id = 1 + i, .resident = 40 * PAGE};
+                world_process(w, targets[i].pid, targets[i].start_time);
+                world_map(w, targets[i].pid, BASE, 40, ANON);
+                world_fill(w, targets[i].pid, BASE, 40, ANON);
+        }
+        w->ops.go_first = count_turns;
+        w->ops.yield = count_yields;
+        w->features.realtime = true;
+        w->cost_page = 10;
+        q = world_request(targets, ARRAY_SIZE(targets), 100000);
+        r = world_act(w, &q, NULL, NULL);
+        assert_int_equal(r.unmapped, ARRAY_SIZE(targets) * 40 * PAGE);
+        /* 0.4 ms each, a millisecond a turn */
+        assert_in_range(yields, 2, 4);
+        assert_true(turns > yields);
+        world_free(w);
+}
+
 /* Pages of one process and shared ones in turn: as many ranges as one call takes, and no more. */
 static void test_scattered(void **state)
 {
@@ -589,6 +654,8 @@ int main(void)
                         cmocka_unit_test(test_steps_fit_the_stall),
                         cmocka_unit_test(test_huge_pages_stay_whole),
                         cmocka_unit_test(test_huge_pages_go_whole),
+                        cmocka_unit_test(test_huge_pages_of_files),
+                        cmocka_unit_test(test_turns_go_on_from_process_to_process),
                         cmocka_unit_test(test_scattered),
                         cmocka_unit_test(test_time_and_cursor),
                         cmocka_unit_test(test_every_page_once),

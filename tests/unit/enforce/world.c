@@ -116,6 +116,26 @@ static void page_out(struct world *w, size_t i, uint64_t address)
         assert_int_equal(pwrite(w->processes[i].pagemap, &after, 8, (off_t)(address / PAGE * 8)), 8);
 }
 
+/* The rest of a huge page of a file around [start, end), if there is one of 2 MiB at its beginning or at its end. */
+static void split(struct world *w, size_t i, uint64_t start, uint64_t end)
+{
+        uint64_t block = start - start % (2 * MIB), last = (end - 1) - (end - 1) % (2 * MIB);
+
+        for (;; block = last) {
+                uint64_t head = world_page(w, w->processes[i].pid, block), none = 0;
+
+                if (head & PM_FILE && (head & PM_FRAME) % 512 == 0 && (block < start || block + 2 * MIB > end) &&
+                    world_page(w, w->processes[i].pid, block + 2 * MIB - PAGE) == head + 511)
+                        for (uint64_t a = block; a < block + 2 * MIB; a += PAGE)
+                                if (a < start || a >= end)
+                                        assert_int_equal(pwrite(w->processes[i].pagemap, &none, 8,
+                                                                (off_t)(a / PAGE * 8)),
+                                                         8);
+                if (block == last)
+                        return;
+        }
+}
+
 static ssize_t fake_madvise(const struct sys *sys, int pidfd, const struct iovec *vec, size_t n, int advice)
 {
         struct world *w = sys->userdata;
@@ -151,6 +171,8 @@ static ssize_t fake_madvise(const struct sys *sys, int pidfd, const struct iovec
                 /* the kernel would go on to the lock; capd never gives it a range that has one inside of it */
                 if (start < w->locked_end && end > w->locked_start)
                         return done > 0 ? done : -EINVAL;
+                if (w->splits)
+                        split(w, i, start, end);
                 for (uint64_t a = start; a < end; a += PAGE) {
                         page_out(w, i, a);
                         w->clock += w->cost_huge && end - start == 2 * MIB ? 0 : w->cost_page;

@@ -67,6 +67,7 @@ struct world {
         usec_t cost_call, cost_page;
         usec_t cost_huge; /* of 2 MiB that go as one vector; 0: as much as of its pages */
         bool nothing_moves;
+        bool splits; /* huge pages of files of which a part goes: all of it is unmapped, and the rest stays in the page cache */
         uint64_t locked_start, locked_end; /* any process */
         uint64_t hole;
         int error; /* returned instead, for `error_pid` or everybody (0), `error_times` times (0: always) */
