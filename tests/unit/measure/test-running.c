@@ -275,8 +275,12 @@ static void note_pread(struct fake *f, unsigned call)
         }
 }
 
-static void note_turns(struct fake *f)
+/* A process that sleeps, and notes of who is the first one where. */
+static void note_turns(struct fake *f, usec_t time_step)
 {
+        write_process(f);
+        write_stat(f, "proc/9/stat", 'S', 1, 3);
+        f->time_step = time_step;
         f->ops.go_first = note_first;
         f->ops.yield = note_yield;
         f->on_pread = note_pread;
@@ -296,10 +300,7 @@ static void test_first(void **state)
 {
         struct fake *f = *state;
 
-        write_process(f);
-        note_turns(f);
-        f->time_step = 90;
-        write_stat(f, "proc/9/stat", 'S', 1, 3);
+        note_turns(f, 90);
 
         /* it may not, and does not try again and again */
         walk_as_first(f, false, 0);
@@ -342,11 +343,8 @@ static void test_first_of_many(void **state)
         _cleanup_(walk_context_freep) struct walk_context *c = NULL, *next = NULL;
         struct fake *f = *state;
 
-        write_process(f);
-        note_turns(f);
+        note_turns(f, 9);
         f->features.realtime = true;
-        f->time_step = 9;
-        write_stat(f, "proc/9/stat", 'S', 1, 3);
         go_first_says = 0;
 
         assert_int_equal(walk_context_new(&f->sys, &f->features, &c), 0);
@@ -380,11 +378,8 @@ static void test_first_in_a_crowd(void **state)
         _cleanup_(walk_context_freep) struct walk_context *c = NULL;
         struct fake *f = *state;
 
-        write_process(f);
-        note_turns(f);
+        note_turns(f, 90);
         f->features.realtime = true;
-        f->time_step = 90;
-        write_stat(f, "proc/9/stat", 'S', 1, 3);
         go_first_says = 0;
         assert_int_equal(walk_context_new(&f->sys, &f->features, &c), 0);
 
