@@ -144,15 +144,15 @@ static const struct job_ops act_job_ops = {
 int engine_reread_members(struct engine *e, const struct group *g, usec_t now)
 {
         bool changed = false;
+        int r = process_table_reread(e->table, g->members, g->n_members, now);
 
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < g->n_members; i++) {
                 struct process *p = g->members[i];
-                int r = process_table_reread(e->table, p, now);
 
-                if (r == -ESRCH)
-                        p->vm = 0; /* ended */
-                else if (r < 0)
-                        return r;
+                if (p->gone)
+                        p->vm = 0;
                 if (p->changed) {
                         membership_match(e, p);
                         changed = true;

@@ -8,6 +8,7 @@
 
 #include "capd/base/log.h"
 #include "capd/enforce/damon.h"
+#include "capd/measure/errand.h"
 #include "engine.h"
 
 /* While jobs run, hung threads are looked for this often. */
@@ -131,6 +132,7 @@ int engine_start(struct engine *e, struct policy *policy, int listen_fd, uid_t f
         e->started_at = e->sys.ops->now(&e->sys);
         surroundings_open(e);
         e->next_tick = USEC_INFINITY;
+        e->user_passed_over = -1;
         r = host_memory_read(&e->sys, &e->host);
         if (r < 0) {
                 log_error("Cannot read /proc/meminfo: %s", strerror(-r));
@@ -138,7 +140,8 @@ int engine_start(struct engine *e, struct policy *policy, int listen_fd, uid_t f
         }
         if ((r = process_table_new(&e->sys, surroundings_facts(e, policy), raise_descriptor_limit(), &e->table)) < 0 ||
             (r = sd_event_default(&e->event)) < 0 || (r = user_names_init(e)) < 0 ||
-            (r = worker_pool_new(&e->sys, SCANNER_THREADS, &e->pool)) < 0 || (r = add_sources(e)) < 0) {
+            (r = worker_pool_new(&e->sys, SCANNER_THREADS, LIMIT_SCAN_CALL_USEC, LIMIT_STUCK_THREADS, &e->pool)) < 0 ||
+            (r = errands_start(&e->sys)) < 0 || (r = add_sources(e)) < 0) {
                 log_error("Cannot set up the event loop: %s", strerror(-r));
                 return r;
         }
@@ -200,4 +203,5 @@ void engine_done(struct engine *e)
         free(e->pid_file_pids);
         e->policy = policy_free(e->policy);
         cgroup2_close(&e->cgroup2);
+        errands_stop(&e->sys);
 }

@@ -171,6 +171,7 @@ struct engine {
         struct user_names users;
         struct store store;
         struct quarantine quarantine[QUARANTINE_SLOTS];
+        int64_t user_passed_over;     /* of whom has been told that none of his processes is looked at; -1: nobody */
         int count_error, table_error; /* last ones, so that each is logged once */
 
         int runtime_fd;           /* the runtime directory */
@@ -219,6 +220,8 @@ void membership_collect(struct engine *e, usec_t now);
 bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time, usec_t now);
 void quarantine_add(struct engine *e, pid_t pid); /* and logs it */
 unsigned quarantine_size(struct engine *e);
+/* And those that threads hang at (stuck.h) for some time, each once. */
+void quarantine_add_stuck(struct engine *e, usec_t now);
 
 /* user-names.c */
 int user_names_init(struct engine *e);

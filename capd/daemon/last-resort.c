@@ -40,7 +40,7 @@ static bool may_die(pid_t pid, void *userdata)
         const struct process *p = process_table_find(q->engine->table, pid);
 
         if (p) {
-                _cleanup_close_ int fd = process_open(&q->engine->sys, pid, p->facts.start_time);
+                _cleanup_close_ int fd = process_open(&q->engine->sys, NULL, pid, p->facts.start_time);
 
                 if (fd < 0 || p->needs_cmdline)
                         return false; /* another one has its number now */

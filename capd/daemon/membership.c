@@ -8,8 +8,11 @@
 #include "capd/base/log.h"
 #include "capd/base/path.h"
 #include "capd/base/size.h"
+#include "capd/measure/stuck.h"
 #include "engine.h"
 
+/* Who keeps a thread of capd for so long is told of: less may be a machine that stood still. */
+#define STUCK_FROM (1 * USEC_PER_SEC)
 /* A process that hung is left alone for so long, doubled each time. */
 #define QUARANTINE_FIRST (30 * USEC_PER_SEC)
 #define QUARANTINE_LAST  (30 * 60 * USEC_PER_SEC)
@@ -192,6 +195,8 @@ void membership_refresh(struct engine *e)
 
 bool quarantine_holds(struct engine *e, pid_t pid, uint64_t start_time, usec_t now)
 {
+        if (stuck_passes_over(&e->sys, pid))
+                return true;
         for (size_t i = 0; i < QUARANTINE_SLOTS; i++) {
                 const struct quarantine *q = &e->quarantine[i];
 
@@ -210,7 +215,7 @@ void quarantine_add(struct engine *e, pid_t pid)
         uint64_t start_time;
 
         if (!p)
-                return; /* it has ended meanwhile */
+                return; /* it has ended meanwhile, or has never been seen */
         start_time = p->facts.start_time;
 
         for (size_t i = 0; i < QUARANTINE_SLOTS; i++) {
@@ -227,8 +232,8 @@ void quarantine_add(struct engine *e, pid_t pid)
                 *slot = (struct quarantine){.pid = pid, .start_time = start_time};
         slot->until = now + MIN((usec_t)QUARANTINE_FIRST << slot->times, (usec_t)QUARANTINE_LAST);
         log_entry(LOG_WARNING, MESSAGE_QUARANTINED, LOG_FIELDS({"CAPD_QUARANTINED_PID", .number = (uint64_t)pid}),
-                  "Process %d did not let itself be read within %llu s; it is left alone for %s", (int)pid,
-                  (unsigned long long)(LIMIT_SCAN_CALL_USEC / USEC_PER_SEC), format_time(wait, slot->until - now));
+                  "Process %d does not let itself be read; it is left alone until it does, and for %s at least",
+                  (int)pid, format_time(wait, slot->until - now));
         slot->times = MIN(slot->times + 1, 10U);
 }
 
@@ -238,6 +243,27 @@ unsigned quarantine_size(struct engine *e)
         unsigned n = 0;
 
         for (size_t i = 0; i < QUARANTINE_SLOTS; i++)
-                n += e->quarantine[i].pid > 0 && now < e->quarantine[i].until;
+                n += e->quarantine[i].pid > 0 &&
+                     (now < e->quarantine[i].until || stuck_passes_over(&e->sys, e->quarantine[i].pid));
         return n;
+}
+
+void quarantine_add_stuck(struct engine *e, usec_t now)
+{
+        int64_t user = stuck_user();
+        pid_t pid;
+
+        while ((pid = stuck_untold(now - MIN(now, STUCK_FROM))) > 0) {
+                if (process_table_find(e->table, pid))
+                        quarantine_add(e, pid);
+                else
+                        log_entry(LOG_WARNING, MESSAGE_QUARANTINED,
+                                  LOG_FIELDS({"CAPD_QUARANTINED_PID", .number = (uint64_t)pid}),
+                                  "Process %d does not let itself be read; until it does it is in no group", (int)pid);
+        }
+        if (user >= 0 && user != e->user_passed_over)
+                log_warning("User %lld has %u processes or more that do not let themselves be read; until they do, or "
+                            "end, capd looks at none of the user's",
+                            (long long)user, LIMIT_STUCK_OF_USER);
+        e->user_passed_over = user;
 }

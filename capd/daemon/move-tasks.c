@@ -254,7 +254,7 @@ static const char *objection(struct mover *m, const char *cgroup, int cgroup_fd)
 static int record_candidate(struct mover *m, const struct candidate *c)
 {
         const struct process_facts *f = &c->process->facts;
-        _cleanup_close_ int procfd = process_open(&m->engine->sys, f->pid, f->start_time), fd = -1;
+        _cleanup_close_ int procfd = process_open(&m->engine->sys, NULL, f->pid, f->start_time), fd = -1;
         char origin[LIMIT_CGROUP_BYTES];
         const char *why, *from = origin;
         uint64_t inode;
@@ -297,7 +297,7 @@ bool moved_any_movable(struct move_group *g)
 
                 if (membership->protected_process || p->vm == 0)
                         continue;
-                procfd = process_open(&m->engine->sys, p->facts.pid, p->facts.start_time);
+                procfd = process_open(&m->engine->sys, NULL, p->facts.pid, p->facts.start_time);
                 if (procfd < 0 || move_where(&m->engine->sys, procfd, path, sizeof(path)) != 0)
                         continue;
                 fd = move_open_cgroup(&m->cgroups, path);
@@ -407,7 +407,7 @@ static void look_inside(struct move_group *g)
 static bool is_there(const struct moved_task *t)
 {
         const struct mover *m = t->group->mover;
-        _cleanup_close_ int procfd = process_open(&m->engine->sys, t->pid, t->start_time);
+        _cleanup_close_ int procfd = process_open(&m->engine->sys, NULL, t->pid, t->start_time);
         char path[LIMIT_CGROUP_BYTES];
 
         return procfd < 0 || move_where(&m->engine->sys, procfd, path, sizeof(path)) != 0 ||
@@ -557,16 +557,15 @@ static bool can_be_limited(const struct move_group *g, const char *cgroup)
 bool moved_find_whole(struct move_group *g, char *cgroup, size_t size, uint64_t *ret_inode)
 {
         const struct sys *sys = &g->mover->engine->sys;
-        const struct process *p = NULL;
         _cleanup_close_ int procfd = -1;
         bool all = false;
 
-        for (size_t i = 0; i < g->group->n_members && !p; i++)
-                if (g->group->members[i]->vm != 0)
-                        p = g->group->members[i];
-        if (!p)
-                return false;
-        procfd = process_open(sys, p->facts.pid, p->facts.start_time);
+        for (size_t i = 0; i < g->group->n_members && procfd < 0; i++) {
+                const struct process *p = g->group->members[i];
+
+                if (p->vm != 0)
+                        procfd = process_open(sys, NULL, p->facts.pid, p->facts.start_time);
+        }
         if (procfd < 0 || move_where(sys, procfd, cgroup, size) != 0)
                 return false;
         /* from the innermost outwards to the first that has all of them */

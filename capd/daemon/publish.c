@@ -106,6 +106,15 @@ static void describe_warnings(struct engine *e, char *buf, size_t size)
                 add_warning(buf, size, "there are more groups than LIMIT_GROUPS; the rest is left out");
         if (e->processes_overflowed)
                 add_warning(buf, size, "there are more processes than LIMIT_PROCESSES; the rest is left out");
+        if (e->user_passed_over >= 0) {
+                char text[128];
+
+                snprintf(text, sizeof(text),
+                         "none of user %lld's processes is looked at, as too many of them do not let themselves be "
+                         "read",
+                         (long long)e->user_passed_over);
+                add_warning(buf, size, text);
+        }
         if (worker_lost_threads() >= LIMIT_STUCK_THREADS)
                 add_warning(buf, size,
                             "too many processes do not let themselves be read; groups are counted late, or not at all");

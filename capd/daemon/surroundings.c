@@ -89,24 +89,15 @@ static bool is_known_member(const struct question *q, const struct process *p)
 /* A process that has come since the last look at all of them: a child of a member, with its user, is taken for one. */
 static bool is_young_member(const struct question *q, pid_t pid)
 {
-        const struct sys *sys = &q->engine->sys;
         const struct process *parent;
-        char path[64], text[1024];
-        const char *end;
-        struct stat st;
-        int ppid;
+        pid_t ppid;
+        uid_t uid;
+        int r = process_read_parent(&q->engine->sys, pid, &ppid, &uid);
 
-        snprintf(path, sizeof(path), "proc/%d", (int)pid);
-        if (sys->ops->fstatat(sys, sys->root_fd, path, &st, 0) < 0)
-                return true; /* it is gone already */
-        snprintf(path, sizeof(path), "proc/%d/stat", (int)pid);
-        if (sys_read_file_at(sys, sys->root_fd, path, text, sizeof(text)) < 0)
-                return true;
-        end = strrchr(text, ')');
-        if (!end || sscanf(end, ") %*c %d", &ppid) != 1)
-                return false;
+        if (r < 0)
+                return r != -EBADMSG; /* it is gone already */
         parent = process_table_find(q->engine->table, ppid);
-        return is_known_member(q, parent) && parent->facts.uid == st.st_uid;
+        return is_known_member(q, parent) && parent->facts.uid == uid;
 }
 
 /* One that is not in the table: it has come since the last look, or is in a cgroup that no group wants. */

@@ -65,16 +65,10 @@ static void sum_members(struct engine *e, struct group *g, usec_t at)
 
 static void look(struct engine *e, usec_t now)
 {
-        for (struct process *p = NULL; (p = process_table_next(e->table, p));) {
-                int r = p->userdata ? process_look(e->table, p) : 0;
+        int r = process_table_look(e->table);
 
-                if (r == -ESRCH)
-                        p->rss = p->rss_shared = p->vm = 0;
-                else if (r < 0) {
-                        log_debug("Cannot read statm of process %d: %s, ignoring", (int)p->facts.pid, strerror(-r));
-                        p->rss = p->rss_shared = p->vm = SIZE_UNKNOWN;
-                }
-        }
+        if (r < 0)
+                log_debug("Cannot look at processes: %s, going on with what was seen before", strerror(-r));
         /* before the first command lines are known, a group that is chosen by them looks empty, which is not what it is */
         if (e->policy->facts & FACT_CMDLINE && !e->cmdlines_known)
                 return;
@@ -212,6 +206,7 @@ void engine_tick(struct engine *e)
         e->features.ksm_active = features_ksm_active(&e->sys);
         surroundings_look_host(e);
         membership_refresh(e);
+        quarantine_add_stuck(e, now);
         if (!e->cmdline_job && engine_read_cmdlines(e) < 0)
                 log_error("Out of memory: Cmdline= selectors are not up to date");
         if (user_names_ask(e) < 0)

@@ -244,10 +244,13 @@ static int run_advise(struct run *run, const struct iovec *vectors, size_t n, us
         usec_t longest = 0;
 
         for (size_t at = 0; at < n && retries <= RETRIES;) {
-                usec_t begin = walk_hold(run->walk);
-                ssize_t done = sys->ops->process_madvise(sys, run->pidfd, vectors + at, n - at, MADV_PAGEOUT);
-                int64_t took = walk_let_go(run->walk, begin);
+                int64_t began = walk_hold(run->walk), took;
+                ssize_t done;
 
+                if (began < 0)
+                        return (int)began;
+                done = sys->ops->process_madvise(sys, run->pidfd, vectors + at, n - at, MADV_PAGEOUT);
+                took = walk_let_go(run->walk, began);
                 if (took < 0)
                         return (int)took;
                 longest = MAX(longest, (usec_t)took);

@@ -21,7 +21,7 @@ bool kill_is_spared(const struct sys *sys, pid_t pid)
 
 int kill_process(const struct sys *sys, pid_t pid, uint64_t start_time)
 {
-        _cleanup_close_ int procfd = process_open(sys, pid, start_time), pidfd = -1, again = -1;
+        _cleanup_close_ int procfd = process_open(sys, NULL, pid, start_time), pidfd = -1, again = -1;
 
         if (procfd < 0)
                 return procfd;
@@ -32,7 +32,7 @@ int kill_process(const struct sys *sys, pid_t pid, uint64_t start_time)
         pidfd = sys->ops->pidfd_open(sys, pid);
         if (pidfd < 0)
                 return pidfd;
-        again = process_open(sys, pid, start_time);
+        again = process_open(sys, NULL, pid, start_time);
         if (again < 0)
                 return again;
         return sys->ops->pidfd_send_signal(sys, pidfd, SIGKILL);

@@ -12,6 +12,8 @@
 
 #include "capd/base/size.h"
 #include "capd/enforce/move.h"
+#include "capd/measure/errand.h"
+#include "capd/measure/stuck.h"
 #include "capd/measure/table.h"
 
 /* The unified hierarchy's line of /proc/PID/cgroup. */
@@ -50,7 +52,7 @@ static int write_pid(const struct cgroup2 *c, int cgroup_fd, pid_t pid)
 static bool still_there(const struct sys *sys, int procfd)
 {
         char text[64];
-        ssize_t n = sys_read_file_at(sys, procfd, "stat", text, sizeof(text));
+        ssize_t n = sys_read_file_at(sys, procfd, "statm", text, sizeof(text)); /* as that waits for nobody */
 
         return n == -E2BIG || n > 0;
 }
@@ -88,13 +90,48 @@ static int identify(const struct sys *sys, int procfd, uint64_t *ret_start_time,
         return 0;
 }
 
+struct identity {
+        const struct sys *sys;
+        pid_t pid, parent;
+        int procfd;
+        uint64_t start_time;
+};
+
+static int identify_errand(void *arg, struct guard *guard)
+{
+        struct identity *i = arg, mine = *i;
+        int r;
+
+        if (stuck_passes_over(mine.sys, mine.pid))
+                return -EBUSY;
+        guard_enter(guard, mine.pid);
+        r = identify(mine.sys, mine.procfd, &mine.start_time, &mine.parent);
+        if (!guard_leave(guard))
+                return -ECANCELED;
+        *i = mine;
+        return r;
+}
+
+/* Of the process behind `procfd`, whose number is `pid`. */
+static int identify_held(const struct sys *sys, int procfd, pid_t pid, uint64_t *ret_start_time, pid_t *ret_parent)
+{
+        struct identity i = {.sys = sys, .pid = pid, .procfd = procfd};
+        int r = errand_run(sys, NULL, identify_errand, &i);
+
+        if (r != 0)
+                return r;
+        *ret_start_time = i.start_time;
+        *ret_parent = i.parent;
+        return 0;
+}
+
 int move_identify(const struct sys *sys, pid_t pid, uint64_t *ret_start_time, pid_t *ret_parent)
 {
         _cleanup_close_ int procfd = open_process(sys, pid);
 
         if (procfd < 0)
                 return procfd == -ENOENT || procfd == -ESRCH ? MOVE_E_GONE : procfd;
-        return identify(sys, procfd, ret_start_time, ret_parent);
+        return identify_held(sys, procfd, pid, ret_start_time, ret_parent);
 }
 
 /*
@@ -109,7 +146,7 @@ static void return_stray(const struct cgroup2 *c, pid_t pid, const char *cgroup)
         pid_t parent_pid;
 
         if (stray < 0 || move_where(c->sys, stray, path, sizeof(path)) != 0 || strcmp(path, cgroup) != 0 ||
-            identify(c->sys, stray, &start_time, &parent_pid) != 0)
+            identify_held(c->sys, stray, pid, &start_time, &parent_pid) != 0)
                 return;
         parent = open_process(c->sys, parent_pid);
         if (parent < 0 || move_where(c->sys, parent, path, sizeof(path)) != 0 || strcmp(path, cgroup) == 0)
@@ -121,7 +158,7 @@ static void return_stray(const struct cgroup2 *c, pid_t pid, const char *cgroup)
 
 int move_task(const struct cgroup2 *c, pid_t pid, uint64_t start_time, int cgroup_fd, const char *cgroup)
 {
-        _cleanup_close_ int procfd = process_open(c->sys, pid, start_time);
+        _cleanup_close_ int procfd = process_open(c->sys, NULL, pid, start_time);
         int r;
 
         if (procfd < 0)
@@ -140,7 +177,7 @@ int move_task(const struct cgroup2 *c, pid_t pid, uint64_t start_time, int cgrou
 int move_back(const struct cgroup2 *c, pid_t pid, uint64_t start_time, const char *target, const char *origin,
               uint64_t inode)
 {
-        _cleanup_close_ int procfd = process_open(c->sys, pid, start_time), fd = -1;
+        _cleanup_close_ int procfd = process_open(c->sys, NULL, pid, start_time), fd = -1;
         char path[LIMIT_CGROUP_BYTES];
         int r;
 

@@ -53,43 +53,22 @@ static struct known_member *find_member(struct reclaim *r, pid_t pid)
 
 enum who { MEMBER, ENDED, STRANGER };
 
-/* Parent and effective user, by the owner of its directory in /proc. 0; -ESRCH it has ended; or another negative errno. */
-static int read_parent(const struct sys *sys, pid_t pid, pid_t *ret_parent, uid_t *ret_uid)
-{
-        _cleanup_close_ int fd = -1;
-        char text[1024];
-        const char *end;
-        struct stat st;
-        int r, parent;
-        ssize_t n;
+struct judging {
+        struct reclaim *act; /* not to be touched if `lost` */
+        struct guard *guard;
+        bool lost;
+};
 
-        snprintf(text, sizeof(text), "proc/%d", (int)pid);
-        fd = sys_open(sys, text, O_RDONLY | O_DIRECTORY);
-        if (fd < 0)
-                return fd == -ENOENT ? -ESRCH : fd;
-        r = sys->ops->fstat(sys, fd, &st);
-        if (r < 0)
-                return r;
-        n = sys_read_file_at(sys, fd, "stat", text, sizeof(text));
-        if (n <= 0)
-                return n == 0 || n == -ENOENT ? -ESRCH : (int)n;
-        end = strrchr(text, ')');
-        if (!end || sscanf(end, ") %*c %d", &parent) != 1)
-                return -EBADMSG;
-        *ret_parent = parent;
-        *ret_uid = st.st_uid;
-        return 0;
-}
-
-static enum who identify(struct reclaim *r, pid_t pid);
+static enum who identify(struct judging *j, pid_t pid);
 
 /* Up from one that is not known to one that is. */
-static enum who identify_by_descent(struct reclaim *r, pid_t pid)
+static enum who identify_by_descent(struct judging *j, pid_t pid)
 {
+        struct reclaim *r = j->act;
         uid_t uid = 0, above = 0;
 
         for (unsigned i = 0; i < MAX_DESCENT && pid > 0; i++) {
-                int q = read_parent(r->sys, pid, &pid, &above);
+                int q = process_read_parent(r->sys, pid, &pid, &above);
 
                 if (q < 0)
                         return q == -ESRCH && i == 0 ? ENDED : STRANGER;
@@ -100,7 +79,7 @@ static enum who identify_by_descent(struct reclaim *r, pid_t pid)
                 if (pid > 0 && find_member(r, pid)) {
                         pid_t unused;
 
-                        return identify(r, pid) == MEMBER && read_parent(r->sys, pid, &unused, &above) == 0 &&
+                        return identify(j, pid) == MEMBER && process_read_parent(r->sys, pid, &unused, &above) == 0 &&
                                                                above == uid
                                                ? MEMBER
                                                : STRANGER;
@@ -110,18 +89,23 @@ static enum who identify_by_descent(struct reclaim *r, pid_t pid)
 }
 
 /* Its number may have gone to somebody else since the request was made: looked at once in an act, which is short. */
-static enum who identify(struct reclaim *r, pid_t pid)
+static enum who identify(struct judging *j, pid_t pid)
 {
+        struct reclaim *r = j->act;
         struct known_member *m = pid > 0 ? find_member(r, pid) : NULL;
         struct stat st;
         char path[32];
         int fd;
 
         if (!m)
-                return pid > 0 && r->accept_children ? identify_by_descent(r, pid) : STRANGER;
+                return pid > 0 && r->accept_children ? identify_by_descent(j, pid) : STRANGER;
         if (m->proved)
                 return MEMBER;
-        fd = process_open(r->sys, pid, m->start_time);
+        fd = process_open(r->sys, j->guard, pid, m->start_time);
+        if (fd == -ECANCELED) {
+                j->lost = true;
+                return STRANGER;
+        }
         if (fd >= 0) {
                 close_fd(fd);
                 m->proved = true;
@@ -134,13 +118,15 @@ static enum who identify(struct reclaim *r, pid_t pid)
 
 static bool judge(const pid_t *pids, size_t n, void *userdata, pid_t *ret_stranger)
 {
-        struct reclaim *r = userdata;
+        struct judging *j = userdata;
         bool stranger = false;
 
         for (size_t i = 0; i < n; i++) {
-                enum who who = identify(r, pids[i]);
+                enum who who = identify(j, pids[i]);
 
-                if (who == MEMBER && r->defined_by_cgroup)
+                if (j->lost)
+                        return false;
+                if (who == MEMBER && j->act->defined_by_cgroup)
                         return true;
                 if (who == STRANGER && !stranger) {
                         stranger = true;
@@ -292,11 +278,14 @@ static int act_on(struct reclaim *r, struct guard *guard, const struct cgroup2 *
         _cleanup_close_ int fd = owned_cgroup_open(c, &r->owned.items[i]);
         unsigned budget = LIMIT_CGROUP_VISITS;
         uint64_t *step = step_of(r, g), amount = MAX(MIN(*step, fall(r->goal, fallen(r))), (uint64_t)LEAST_STEP);
+        struct judging j = {.act = r, .guard = guard};
         pid_t stranger = -1;
         usec_t took;
         int q, result;
 
-        q = fd < 0 ? fd : cgroup_judge_tasks(c, fd, NULL, judge, r, &budget, &stranger);
+        q = fd < 0 ? fd : cgroup_judge_tasks(c, fd, NULL, judge, &j, &budget, &stranger);
+        if (j.lost)
+                return -ECANCELED;
         if (q == 0 && stranger >= 0) {
                 r->report.stranger = stranger;
                 give_up(r, g, RECLAIM_STRANGERS, 0);

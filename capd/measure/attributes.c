@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* attributes.c: what selectors match of a process. None of these files takes the target's mmap lock. */
+/*
+ * attributes.c: what selectors match of a process. None of these files takes the target's mmap lock, but some of them wait for a process
+ * that executes a program (guard.h).
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,6 +10,7 @@
 #include <unistd.h>
 
 #include "capd/measure/features.h"
+#include "capd/measure/stuck.h"
 #include "table-internal.h"
 
 #define DELETED " (deleted)"
@@ -66,6 +70,35 @@ int process_read_cgroup(const struct sys *sys, pid_t pid, char **ret)
         return cgroup_of(sys, sys->root_fd, path, ret);
 }
 
+int process_read_parent(const struct sys *sys, pid_t pid, pid_t *ret_parent, uid_t *ret_uid)
+{
+        static const char key[] = "\nPPid:";
+        _cleanup_close_ int fd = -1;
+        char text[1024];
+        const char *line;
+        struct stat st;
+        int r, parent;
+        ssize_t n;
+
+        snprintf(text, sizeof(text), "proc/%d", (int)pid);
+        fd = sys_open(sys, text, O_RDONLY | O_DIRECTORY);
+        if (fd < 0)
+                return fd == -ENOENT ? -ESRCH : fd;
+        r = sys->ops->fstat(sys, fd, &st);
+        if (r < 0)
+                return r;
+        /* not stat, which may wait for the process; the name, which is above, is short and has no newline */
+        n = sys_read_file_at(sys, fd, "status", text, sizeof(text));
+        if (n <= 0 && n != -E2BIG)
+                return n == 0 || n == -ENOENT ? -ESRCH : (int)n;
+        line = strstr(text, key);
+        if (!line || sscanf(line + strlen(key), "%d", &parent) != 1)
+                return -EBADMSG;
+        *ret_parent = parent;
+        *ret_uid = st.st_uid;
+        return 0;
+}
+
 static int read_ids(const struct sys *sys, int dirfd, uid_t *ret_uid, gid_t *ret_gid)
 {
         char buf[8192];
@@ -78,27 +111,28 @@ static int read_ids(const struct sys *sys, int dirfd, uid_t *ret_uid, gid_t *ret
         return parse_proc_status(buf, (size_t)n, ret_uid, ret_gid);
 }
 
-static int open_process(const struct sys *sys, const struct process *p, bool fresh, struct proc_stat *ret_stat)
+/* Of `f` who it is; `fresh`: whoever has the number. */
+static int open_process(const struct sys *sys, const struct process_facts *f, bool fresh, struct proc_stat *ret_stat)
 {
         _cleanup_close_ int fd = -1;
-        uint64_t start_time;
+        uint64_t started;
         char path[32];
         int r;
 
-        snprintf(path, sizeof(path), "proc/%d", (int)p->facts.pid);
+        snprintf(path, sizeof(path), "proc/%d", (int)f->pid);
         fd = sys_open(sys, path, O_RDONLY | O_DIRECTORY);
         if (fd < 0)
                 return fd == -ENOENT ? -ESRCH : fd;
         r = hold_read_stat(sys, fd, ret_stat);
         if (r < 0)
                 return r;
-        if (!fresh && ret_stat->start_time != p->facts.start_time)
+        if (!fresh && ret_stat->start_time != f->start_time)
                 return -ESRCH;
-        start_time = ret_stat->start_time;
+        started = ret_stat->start_time;
         r = hold_living(sys, &fd, ret_stat);
         if (r < 0)
                 return r;
-        ret_stat->start_time = start_time; /* of the process, whichever thread speaks for it */
+        ret_stat->start_time = started; /* of the process, whichever thread speaks for it */
         return TAKE_FD(fd);
 }
 
@@ -126,7 +160,7 @@ static void note_program(struct process *p, const struct proc_stat *s, unsigned 
 
         if (fresh || memcmp(key, p->mm_key, sizeof(key)) != 0) {
                 memcpy(p->mm_key, key, sizeof(key));
-                p->mm_id = 0;
+                p->mm_id = p->mm_before = 0;
                 p->mm_rank = 0;
                 free((char *)p->facts.cmdline);
                 p->facts.cmdline = NULL;
@@ -136,67 +170,103 @@ static void note_program(struct process *p, const struct proc_stat *s, unsigned 
         }
 }
 
-int attributes_read(const struct sys *sys, unsigned facts, struct process *p, bool fresh, usec_t now)
+/* What the files of a process say of it; the texts are the reader's. */
+struct reading {
+        struct process_facts facts;
+        struct proc_stat stat;
+        char *comm, *exe, *cgroup;
+};
+
+static void reading_done(struct reading *r)
 {
-        _cleanup_free_ char *comm = NULL, *exe = NULL, *cgroup = NULL;
-        _cleanup_close_ int fd = -1;
-        struct process_facts f = p->facts;
-        struct proc_stat s;
+        free(r->comm);
+        free(r->exe);
+        free(r->cgroup);
+}
+
+/* All that may wait for the process. */
+static int read_files(const struct sys *sys, unsigned facts, bool fresh, struct reading *ret)
+{
+        struct process_facts *f = &ret->facts;
+        struct proc_stat *s = &ret->stat;
+        _cleanup_close_ int fd = open_process(sys, f, fresh, s);
         struct stat st;
         int r;
 
-        fd = open_process(sys, p, fresh, &s);
         if (fd < 0)
                 return fd;
-        comm = strdup(s.comm);
-        if (!comm)
+        ret->comm = strdup(s->comm);
+        if (!ret->comm)
                 return -ENOMEM;
-        f.ppid = s.ppid;
-        f.start_time = s.start_time;
-        f.kernel_thread = s.kernel_thread;
-        f.zombie = hold_is_ended(&s);
-        r = read_ids(sys, fd, &f.uid, &f.gid);
-        if (r >= 0 && facts & FACT_EXE && !f.kernel_thread && !f.zombie)
-                r = read_exe(sys, fd, &exe);
+        f->ppid = s->ppid;
+        f->start_time = s->start_time;
+        f->kernel_thread = s->kernel_thread;
+        f->zombie = hold_is_ended(s);
+        r = read_ids(sys, fd, &f->uid, &f->gid);
+        if (r >= 0 && facts & FACT_EXE && !f->kernel_thread && !f->zombie)
+                r = read_exe(sys, fd, &ret->exe);
         if (r >= 0 && facts & FACT_CGROUP)
-                r = cgroup_of(sys, fd, ".", &cgroup);
+                r = cgroup_of(sys, fd, ".", &ret->cgroup);
         if (r < 0)
                 return r;
         if (facts & FACT_PID_NAMESPACE)
-                f.pid_namespace = sys->ops->fstatat(sys, fd, "ns/pid", &st, 0) < 0 ? 0 : st.st_ino;
+                f->pid_namespace = sys->ops->fstatat(sys, fd, "ns/pid", &st, 0) < 0 ? 0 : st.st_ino;
+        return 0;
+}
 
-        if (fresh || f.uid != p->facts.uid || f.gid != p->facts.gid || f.zombie != p->facts.zombie ||
-            f.pid_namespace != p->facts.pid_namespace || f.ppid != p->facts.ppid || differs(comm, p->facts.comm) ||
-            differs(exe, p->facts.exe) || differs(cgroup, p->facts.cgroup))
+int attributes_read(const struct sys *sys, struct guard *guard, unsigned facts, struct process *p, bool fresh,
+                    usec_t now)
+{
+        _cleanup_(reading_done) struct reading n = {.facts = p->facts};
+        int r;
+
+        if (stuck_passes_over(sys, p->facts.pid))
+                return -EBUSY;
+        guard_enter(guard, n.facts.pid);
+        r = read_files(sys, facts, fresh, &n);
+        if (!guard_leave(guard))
+                return -ECANCELED;
+        if (r < 0)
+                return r;
+        if (fresh || n.facts.uid != p->facts.uid || n.facts.gid != p->facts.gid || n.facts.zombie != p->facts.zombie ||
+            n.facts.pid_namespace != p->facts.pid_namespace || n.facts.ppid != p->facts.ppid ||
+            differs(n.comm, p->facts.comm) || differs(n.exe, p->facts.exe) || differs(n.cgroup, p->facts.cgroup))
                 p->changed = true;
         free((char *)p->facts.comm);
         free((char *)p->facts.exe);
         free((char *)p->facts.cgroup);
-        f.comm = TAKE_PTR(comm);
-        f.exe = TAKE_PTR(exe);
-        f.cgroup = TAKE_PTR(cgroup);
-        p->facts = f;
-        note_program(p, &s, facts, fresh);
-        note_activity(p, &s, fresh, now);
+        n.facts.comm = TAKE_PTR(n.comm);
+        n.facts.exe = TAKE_PTR(n.exe);
+        n.facts.cgroup = TAKE_PTR(n.cgroup);
+        p->facts = n.facts;
+        note_program(p, &n.stat, facts, fresh);
+        note_activity(p, &n.stat, fresh, now);
         return 0;
 }
 
-int process_read_faults(const struct sys *sys, const struct process *p, uint64_t *ret_faults, uint64_t *ret_rss)
+int process_read_faults(const struct sys *sys, struct guard *guard, const struct process *p, uint64_t *ret_faults,
+                        uint64_t *ret_rss)
 {
+        uint64_t start_time = p->facts.start_time;
         struct proc_stat s;
         char path[32], buf[2048];
         ssize_t n;
         int r;
 
+        if (stuck_passes_over(sys, p->facts.pid))
+                return -EBUSY;
         snprintf(path, sizeof(path), "proc/%d/stat", (int)p->facts.pid);
+        guard_enter(guard, p->facts.pid);
         n = sys_read_file_at(sys, sys->root_fd, path, buf, sizeof(buf));
+        if (!guard_leave(guard))
+                return -ECANCELED;
         if (n < 0)
                 return n == -ENOENT ? -ESRCH : (int)n;
         r = parse_proc_stat(buf, (size_t)n, &s);
         if (r < 0)
                 return r;
         /* of a first thread that has ended the rest's memory is not shown here */
-        if (s.start_time != p->facts.start_time || hold_is_ended(&s))
+        if (s.start_time != start_time || hold_is_ended(&s))
                 return -ESRCH;
         *ret_faults = s.minor_faults + s.major_faults;
         *ret_rss = s.rss * (uint64_t)sysconf(_SC_PAGESIZE);

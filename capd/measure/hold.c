@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "capd/measure/errand.h"
+#include "capd/measure/stuck.h"
 #include "capd/measure/table.h"
 #include "hold.h"
 
@@ -132,7 +134,8 @@ static int open_stat(const struct sys *sys, int dirfd)
         return fd == -ENOENT ? -ESRCH : fd;
 }
 
-int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat, int *ret_stat_fd)
+static int open_held(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat,
+                     int *ret_stat_fd)
 {
         _cleanup_close_ int fd = -1, stat_fd = -1;
         struct proc_stat s;
@@ -167,11 +170,47 @@ int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc
         return TAKE_FD(fd);
 }
 
-int process_open(const struct sys *sys, pid_t pid, uint64_t start_time)
+int hold_open(const struct sys *sys, struct guard *guard, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat,
+              int *ret_stat_fd)
 {
         struct proc_stat s;
-        int stat_fd = -1, fd = hold_open(sys, pid, start_time, &s, &stat_fd);
+        int stat_fd = -1, fd;
+
+        if (stuck_passes_over(sys, pid))
+                return -EBUSY;
+        guard_enter(guard, pid);
+        fd = open_held(sys, pid, start_time, &s, &stat_fd);
+        if (!guard_leave(guard)) {
+                close_fd(stat_fd);
+                close_fd(fd);
+                return -ECANCELED;
+        }
+        if (fd >= 0) {
+                *ret_stat = s;
+                *ret_stat_fd = stat_fd;
+        }
+        return fd;
+}
+
+struct opening {
+        const struct sys *sys;
+        pid_t pid;
+        uint64_t start_time;
+};
+
+static int open_errand(void *arg, struct guard *guard)
+{
+        const struct opening *o = arg;
+        struct proc_stat s;
+        int stat_fd = -1, fd = hold_open(o->sys, guard, o->pid, o->start_time, &s, &stat_fd);
 
         close_fd(stat_fd);
         return fd;
+}
+
+int process_open(const struct sys *sys, struct guard *guard, pid_t pid, uint64_t start_time)
+{
+        struct opening o = {.sys = sys, .pid = pid, .start_time = start_time};
+
+        return errand_run(sys, guard, open_errand, &o);
 }

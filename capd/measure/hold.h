@@ -4,11 +4,16 @@
 #define CAPD_MEASURE_HOLD_H
 
 #include "capd/base/sys.h"
+#include "capd/measure/guard.h"
 #include "proc-parse.h"
 
-/* process_open(), and what stat said; *ret_stat_fd is stat, still open, for hold_read_stat_again(). */
-int hold_open(const struct sys *sys, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat, int *ret_stat_fd);
-/* Reads stat of the process behind `dirfd`. 0; -ESRCH it has ended; another negative errno. */
+/*
+ * Opens /proc/PID and proves that it is the process that started at `start_time`. Descriptor, and what stat said; *ret_stat_fd is stat, still open, for
+ * hold_read_stat_again(). -ESRCH it is not; -ECANCELED given up; or another negative errno.
+ */
+int hold_open(const struct sys *sys, struct guard *guard, pid_t pid, uint64_t start_time, struct proc_stat *ret_stat,
+              int *ret_stat_fd);
+/* Reads stat of the process behind `dirfd`, which may wait for it (guard.h), here and below. 0; -ESRCH it has ended; another negative errno. */
 int hold_read_stat(const struct sys *sys, int dirfd, struct proc_stat *ret);
 /* The same through stat's own descriptor, which saves half of the cost. */
 int hold_read_stat_again(const struct sys *sys, int fd, struct proc_stat *ret);

@@ -176,13 +176,19 @@ int list_wanted(struct process_table *t, struct pid_list *pids)
         return 0;
 }
 
-void keep_wanted(struct process_table *t, usec_t now)
+int keep_wanted(struct process_table *t, struct guard *guard, usec_t now)
 {
         for (struct process *p = NULL; (p = process_table_next(t, p));) {
+                int r;
+
                 if (p->seen == t->generation || p->gone || !p->facts.cgroup || !is_wanted(t, p->facts.cgroup))
                         continue;
-                if (process_table_reread(t, p, now) != -ESRCH && !p->facts.zombie && p->facts.cgroup &&
-                    is_wanted(t, p->facts.cgroup))
+                r = attributes_read(t->sys, guard, t->facts, p, false, now);
+                if (r == -ECANCELED)
+                        return r;
+                p->gone = r == -ESRCH;
+                if (!p->gone && !p->facts.zombie && p->facts.cgroup && is_wanted(t, p->facts.cgroup))
                         p->seen = t->generation;
         }
+        return 0;
 }

@@ -112,10 +112,13 @@ static int scan(struct walk *w, const struct vma *v, uint64_t from, uint64_t end
         };
         const struct sys *sys = w->context->sys;
         uint64_t until = from;
-        usec_t began = walk_hold(w);
-        int n = sys->ops->pagemap_scan(sys, w->pagemap_fd, &arg);
-        int64_t took = walk_let_go(w, began);
+        int64_t began = walk_hold(w), took;
+        int n;
 
+        if (began < 0)
+                return (int)began;
+        n = sys->ops->pagemap_scan(sys, w->pagemap_fd, &arg);
+        took = walk_let_go(w, began);
         if (took < 0)
                 return (int)took;
         if (n < 0)

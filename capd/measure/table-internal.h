@@ -27,10 +27,11 @@ struct process_table {
 };
 
 /*
- * Reads the attributes of p (whose facts.pid is set; start_time too unless `fresh`). 0; -ESRCH it is not that process, or none; -ENOMEM and the like. *p is
- * as it was on failure.
+ * Reads the attributes of p (whose facts.pid is set; start_time too unless `fresh`). 0; -ESRCH it is not that process, or none; -EBUSY it is passed over (stuck.h); -ECANCELED
+ * given up; -ENOMEM and the like. *p is as it was on failure.
  */
-int attributes_read(const struct sys *sys, unsigned facts, struct process *p, bool fresh, usec_t now);
+int attributes_read(const struct sys *sys, struct guard *guard, unsigned facts, struct process *p, bool fresh,
+                    usec_t now);
 void attributes_done(struct process *p); /* frees the texts */
 
 /* unchanged.c */
@@ -48,9 +49,9 @@ struct pid_list;
  */
 int list_wanted(struct process_table *t, struct pid_list *l);
 /* After that: who was not listed is looked at by itself, and stays if it is wanted. */
-void keep_wanted(struct process_table *t, usec_t now);
+int keep_wanted(struct process_table *t, struct guard *guard, usec_t now); /* 0 or -ECANCELED */
 
-/* Gives an mm_id to every process that has none. Costs kcmp(2) calls for processes whose code and stack are where others' are. */
-void mm_identify(struct process_table *t);
+/* Gives an mm_id to every process that has none. Costs kcmp(2) calls for processes whose code and stack are where others' are. 0 or -ECANCELED. */
+int mm_identify(struct process_table *t, struct guard *guard);
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "capd/base/log.h"
+#include "capd/measure/errand.h"
 #include "cgroups-list.h"
 #include "table-internal.h"
 
@@ -136,13 +137,34 @@ struct process *process_table_next(const struct process_table *t, const struct p
         return NULL;
 }
 
-int process_table_reread(struct process_table *t, struct process *p, usec_t now)
-{
-        int r = p->gone ? -ESRCH : attributes_read(t->sys, t->facts, p, false, now);
+struct rereading {
+        struct process_table *table;
+        struct process *const *items;
+        size_t n;
+        usec_t now;
+};
 
-        if (r == -ESRCH)
-                p->gone = true;
-        return r;
+static int reread_errand(void *arg, struct guard *guard)
+{
+        const struct rereading *x = arg;
+
+        for (size_t i = 0; i < x->n; i++) {
+                struct process *p = x->items[i];
+                int r = p->gone ? -ESRCH : attributes_read(x->table->sys, guard, x->table->facts, p, false, x->now);
+
+                if (r == -ESRCH)
+                        p->gone = true;
+                else if (r < 0 && r != -EBUSY)
+                        return r;
+        }
+        return 0;
+}
+
+int process_table_reread(struct process_table *t, struct process *const *items, size_t n, usec_t now)
+{
+        struct rereading x = {.table = t, .items = items, .n = n, .now = now};
+
+        return errand_run(t->sys, NULL, reread_errand, &x);
 }
 
 size_t process_table_size(const struct process_table *t)
@@ -249,7 +271,7 @@ static usec_t back_date(const struct process_table *t, pid_t pid, usec_t now, us
         return now - (uint32_t)pid * UINT32_C(0x9E3779B1) % max_age;
 }
 
-static int add_process(struct process_table *t, pid_t pid, usec_t now, usec_t max_age)
+static int add_process(struct process_table *t, struct guard *guard, pid_t pid, usec_t now, usec_t max_age)
 {
         struct process *p = calloc(1, sizeof(*p));
         int r;
@@ -257,9 +279,9 @@ static int add_process(struct process_table *t, pid_t pid, usec_t now, usec_t ma
         if (!p)
                 return -ENOMEM;
         *p = (struct process){.facts.pid = pid, .statm_fd = -1, .seen = t->generation};
-        r = attributes_read(t->sys, t->facts, p, true, now);
+        r = attributes_read(t->sys, guard, t->facts, p, true, now);
         if (r < 0) {
-                process_drop(t, p);
+                free(p);
                 return r;
         }
         p->checked_at = back_date(t, pid, now, max_age);
@@ -279,17 +301,17 @@ static void mark_listed(struct process_table *t, const struct pid_list *pids)
 }
 
 /* Brings the table up to date with one number in use. 0 or what add_process() and attributes_read() say. */
-static int update_pid(struct process_table *t, pid_t pid, usec_t now, usec_t max_age)
+static int update_pid(struct process_table *t, struct guard *guard, pid_t pid, usec_t now, usec_t max_age)
 {
         struct process *p = process_table_find(t, pid);
         int r;
 
         if (!p)
-                return add_process(t, pid, now, max_age);
+                return add_process(t, guard, pid, now, max_age);
         if (!p->gone) {
                 if (!attributes_due(p, now, max_age) || is_unchanged(t, p, now, max_age))
                         return 0;
-                r = attributes_read(t->sys, t->facts, p, false, now);
+                r = attributes_read(t->sys, guard, t->facts, p, false, now);
                 if (r != -ESRCH)
                         return r;
                 p->gone = true;
@@ -344,51 +366,80 @@ static int list_processes(struct process_table *t, usec_t now, struct pid_list *
         return list_pids(t->sys, l);
 }
 
-int process_table_refresh(struct process_table *t, usec_t now, usec_t max_age,
-                          void (*on_gone)(struct process *p, void *userdata), void *userdata)
+struct refreshing {
+        struct process_table *table;
+        usec_t now, max_age;
+        void (*on_gone)(struct process *p, void *userdata);
+        void *userdata;
+};
+
+static bool is_shortage(int error)
 {
+        return error == -ENOMEM || error == -EMFILE || error == -ENFILE;
+}
+
+static int refresh_errand(void *arg, struct guard *guard)
+{
+        const struct refreshing x = *(const struct refreshing *)arg;
         _cleanup_(pid_list_done) struct pid_list pids = {}, reused = {};
+        struct process_table *t = x.table;
         int r, failed = 0;
 
-        r = list_processes(t, now, &pids);
+        r = list_processes(t, x.now, &pids);
         if (r < 0 && r != -E2BIG)
                 return r;
         t->overflowed = r == -E2BIG;
         t->generation++;
         make_room(t, pids.n);
         mark_listed(t, &pids);
-        if (t->narrowed)
-                keep_wanted(t, now);
-        else
-                list_cgroups(t, now, max_age);
+        if (!t->narrowed)
+                list_cgroups(t, x.now, x.max_age);
+        else if (keep_wanted(t, guard, x.now) < 0)
+                return -ECANCELED;
         for (size_t i = 0; i < pids.n; i++) {
-                r = update_pid(t, pids.items[i], now, max_age);
-                if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
-                        failed = failed < 0 ? failed : r;
+                r = update_pid(t, guard, pids.items[i], x.now, x.max_age);
+                if (r == -ECANCELED)
+                        return r;
+                if (is_shortage(r) && failed == 0)
+                        failed = r;
         }
-        r = sweep(t, on_gone, userdata, &reused);
+        r = sweep(t, x.on_gone, x.userdata, &reused);
         failed = failed < 0 ? failed : r;
         for (size_t i = 0; i < reused.n; i++) {
-                r = add_process(t, reused.items[i], now, max_age);
-                if (r == -ENOMEM || r == -EMFILE || r == -ENFILE)
-                        failed = failed < 0 ? failed : r;
+                r = add_process(t, guard, reused.items[i], x.now, x.max_age);
+                if (r == -ECANCELED)
+                        return r;
+                if (is_shortage(r) && failed == 0)
+                        failed = r;
         }
-        mm_identify(t);
+        r = mm_identify(t, guard);
+        if (r < 0)
+                return r;
         return failed < 0 ? failed : (int)t->n;
 }
 
-static int open_statm(struct process_table *t, struct process *p)
+int process_table_refresh(struct process_table *t, usec_t now, usec_t max_age,
+                          void (*on_gone)(struct process *p, void *userdata), void *userdata)
 {
-        _cleanup_close_ int dirfd = process_open(t->sys, p->facts.pid, p->facts.start_time);
+        struct refreshing x = {.table = t, .now = now, .max_age = max_age, .on_gone = on_gone, .userdata = userdata};
+
+        return errand_run(t->sys, NULL, refresh_errand, &x);
+}
+
+/* Of one whose statm is not open. */
+static int open_statm(struct process_table *t, struct guard *guard, struct process *p)
+{
+        const struct sys *sys = t->sys;
+        _cleanup_close_ int dirfd = process_open(sys, guard, p->facts.pid, p->facts.start_time);
         int fd;
 
         if (dirfd < 0)
                 return dirfd;
-        fd = t->sys->ops->openat(t->sys, dirfd, "statm", O_RDONLY);
+        fd = sys->ops->openat(sys, dirfd, "statm", O_RDONLY);
         return fd == -ENOENT ? -ESRCH : fd;
 }
 
-int process_look(struct process_table *t, struct process *p)
+static int look_at(struct process_table *t, struct guard *guard, struct process *p)
 {
         _cleanup_close_ int opened = -1;
         uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -400,7 +451,9 @@ int process_look(struct process_table *t, struct process *p)
         if (p->gone || p->facts.kernel_thread || p->facts.zombie)
                 return -ESRCH;
         if (p->statm_fd < 0) {
-                opened = open_statm(t, p);
+                opened = open_statm(t, guard, p);
+                if (opened == -ECANCELED)
+                        return opened;
                 p->gone = opened == -ESRCH;
                 if (opened < 0)
                         return opened;
@@ -433,12 +486,41 @@ int process_look(struct process_table *t, struct process *p)
         return 0;
 }
 
+int process_look(struct process_table *t, struct process *p)
+{
+        return look_at(t, NULL, p);
+}
+
+static int look_errand(void *arg, struct guard *guard)
+{
+        struct process_table *t = arg;
+
+        for (struct process *p = NULL; (p = process_table_next(t, p));) {
+                int r = p->userdata ? look_at(t, guard, p) : 0;
+
+                if (r == -ECANCELED)
+                        return r;
+                if (r == -ESRCH)
+                        p->rss = p->rss_shared = p->vm = 0;
+                else if (r < 0) {
+                        log_debug("Cannot read statm of process %d: %s, ignoring", (int)p->facts.pid, strerror(-r));
+                        p->rss = p->rss_shared = p->vm = SIZE_UNKNOWN;
+                }
+        }
+        return 0;
+}
+
+int process_table_look(struct process_table *t)
+{
+        return errand_run(t->sys, NULL, look_errand, t);
+}
+
 ssize_t process_read_cmdline(const struct sys *sys, struct guard *guard, pid_t pid, uint64_t start_time, char *buf,
                              size_t size)
 {
         /* not the caller's buffer: a thread that is given up here still writes to it when the call returns */
         char text[LIMIT_CMDLINE_BYTES + 1];
-        _cleanup_close_ int dirfd = process_open(sys, pid, start_time), fd = -1;
+        _cleanup_close_ int dirfd = process_open(sys, guard, pid, start_time), fd = -1;
         ssize_t n;
 
         if (dirfd < 0)

@@ -48,17 +48,32 @@ static uint64_t align_down(const struct walk *w, uint64_t address)
  */
 #define ALERT_CALLS 32U
 
-/* Before a call: lets others in where it is time to. The processor to go to for it, -1: no matter which. */
-static int look_around(struct walk *w)
+/* Leaves a guarded call: 0, or -ECANCELED if the thread was given up in it. */
+static int leave(struct walk *w)
+{
+        if (guard_leave(w->guard))
+                return 0;
+        w->context->lost = true;
+        return -ECANCELED;
+}
+
+/* Before a call: lets others in where it is time to. 0 and the processor to go to for it, -1: no matter which; or -ECANCELED. */
+static int look_around(struct walk *w, int *ret_cpu)
 {
         const struct sys *sys = w->context->sys;
         bool due = w->in_lock > 0 && w->in_lock >= w->context->max_stall / 2,
              follows = w->context->follow && w->alert > 0;
         struct running running;
+        int r;
 
+        *ret_cpu = -1;
         if (!due && !follows)
-                return -1;
+                return 0;
+        guard_enter(w->guard, w->pid);
         running_look(sys, w->dirfd, w->stat_fd, &running);
+        r = leave(w);
+        if (r < 0)
+                return r;
         if (running.awake)
                 w->alert = ALERT_CALLS;
         else if (w->alert > 0)
@@ -72,32 +87,27 @@ static int look_around(struct walk *w)
                 }
                 w->in_lock = 0;
         }
-        return w->context->follow ? running.cpu : -1;
+        if (w->context->follow)
+                *ret_cpu = running.cpu;
+        return 0;
 }
 
-usec_t walk_hold(struct walk *w)
+int64_t walk_hold(struct walk *w)
 {
         const struct sys *sys = w->context->sys;
-        int cpu = look_around(w);
+        int cpu, r = look_around(w, &cpu);
 
+        if (r < 0)
+                return r;
         context_come_first(w->context);
         guard_enter(w->guard, w->pid);
         /* guarded, as there may be somebody who leaves it to nobody; no matter if it cannot be: it takes longer then */
         if (cpu >= 0)
                 (void)sys->ops->go_to_cpu(sys, cpu);
-        return sys->ops->now(sys);
+        return (int64_t)sys->ops->now(sys);
 }
 
-/* Leaves a guarded call: 0, or -ECANCELED if the thread was given up in it. */
-static int leave(struct walk *w)
-{
-        if (guard_leave(w->guard))
-                return 0;
-        w->context->lost = true;
-        return -ECANCELED;
-}
-
-int64_t walk_let_go(struct walk *w, usec_t began)
+int64_t walk_let_go(struct walk *w, int64_t began)
 {
         const struct sys *sys = w->context->sys;
         usec_t took;
@@ -105,7 +115,7 @@ int64_t walk_let_go(struct walk *w, usec_t began)
 
         if (r < 0)
                 return r;
-        took = sys->ops->now(sys) - began;
+        took = sys->ops->now(sys) - (usec_t)began;
         w->in_lock += took;
         return (int64_t)took;
 }
@@ -119,9 +129,12 @@ int walk_read_raw(struct walk *w, uint64_t address, size_t n, uint64_t *entries)
         if (guard_stopping(w->guard))
                 return -ECANCELED;
         while (done < size) {
-                usec_t began = walk_hold(w);
-                ssize_t r = sys->ops->pread(sys, w->pagemap_fd, (char *)entries + done, size - done, offset + done);
+                int64_t began = walk_hold(w);
+                ssize_t r;
 
+                if (began < 0)
+                        return (int)began;
+                r = sys->ops->pread(sys, w->pagemap_fd, (char *)entries + done, size - done, offset + done);
                 if (walk_let_go(w, began) < 0)
                         return -ECANCELED;
                 if (r == -EINTR)
@@ -148,8 +161,13 @@ static int check_pagemap(struct walk *w)
 static int check_identity(struct walk *w)
 {
         struct proc_stat s;
-        int r = hold_read_stat_again(w->context->sys, w->stat_fd, &s);
+        int r, lost;
 
+        guard_enter(w->guard, w->pid);
+        r = hold_read_stat_again(w->context->sys, w->stat_fd, &s);
+        lost = leave(w);
+        if (lost < 0)
+                return lost;
         if (r < 0)
                 return r;
         return hold_same_program(&w->identity, &s) && !hold_is_ended(&s) ? 0 : -ESRCH;
@@ -197,7 +215,8 @@ int walk_open(struct walk_context *c, struct guard *guard, pid_t pid, uint64_t s
         w->window = malloc(WINDOW_PAGES * sizeof(uint64_t));
         if (!w->window)
                 return -ENOMEM;
-        w->dirfd = hold_open(sys, pid, start_time, &w->identity, &w->stat_fd);
+        w->dirfd = hold_open(sys, guard, pid, start_time, &w->identity, &w->stat_fd);
+        c->lost = c->lost || w->dirfd == -ECANCELED;
         if (w->dirfd < 0)
                 return w->dirfd;
 

@@ -5,7 +5,8 @@
  * Each thread has a `struct worker` with one atomic phase. Outside guarded calls it is RUNNING (or IDLE) and owns the
  * job it runs; inside one it is CALLING, and whoever changes CALLING first decides: the thread itself back to RUNNING when the
  * call returns, or the pool to LOST. After LOST the thread owns nothing but its part in its worker, which is freed when both it and
- * the pool have let go of it; it does not even look at the pool, which may be gone by then.
+ * the pool have let go of it; it does not even look at the pool, which may be gone by then. What it hangs at is in the list of stuck.h
+ * until it comes back.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -17,6 +18,7 @@
 
 #include "capd/base/log.h"
 #include "capd/limits.h"
+#include "capd/measure/stuck.h"
 #include "capd/measure/worker.h"
 
 #define MAX_WORKERS    16U
@@ -32,14 +34,18 @@ struct worker {
         struct job *job;
         pthread_t thread;
         _Atomic int phase;
-        _Atomic usec_t since; /* start of the guarded call */
-        usec_t overdue;       /* the same, of a call that the last check found to take too long */
+        _Atomic usec_t since;     /* start of the guarded call */
+        _Atomic pid_t pid, other; /* whom it may wait for */
+        usec_t overdue;           /* the same, of a call that the last check found to take too long */
         _Atomic bool stopping;
         _Atomic unsigned holders; /* of the struct: the pool and the thread */
+        struct stuck stuck;
 };
 
 struct worker_pool {
         const struct sys *sys;
+        usec_t max_call;
+        unsigned max_lost;
         int event_fd;
         struct worker *workers[MAX_WORKERS];
         unsigned n_workers, wanted;
@@ -71,6 +77,8 @@ static void worker_enter(struct guard *g, pid_t pid)
 {
         struct worker *w = (struct worker *)g;
 
+        atomic_store(&w->pid, pid);
+        atomic_store(&w->other, g->other);
         atomic_store(&w->since, w->sys->ops->now(w->sys));
         atomic_store(&w->phase, PHASE_CALLING);
 }
@@ -213,6 +221,7 @@ static void *worker_main(void *arg)
 
                 r = job->ops->run(job, &w->guard);
                 if (atomic_load(&w->phase) == PHASE_LOST) {
+                        stuck_end(&w->stuck);
                         atomic_fetch_sub(&lost_threads, 1);
                         worker_let_go(w);
                         return NULL;
@@ -261,7 +270,8 @@ static int worker_start(struct worker_pool *p)
         return 0;
 }
 
-int worker_pool_new(const struct sys *sys, unsigned threads, struct worker_pool **ret)
+int worker_pool_new(const struct sys *sys, unsigned threads, usec_t max_call, unsigned max_lost,
+                    struct worker_pool **ret)
 {
         struct worker_pool *p = calloc(1, sizeof(*p));
         int r = 0;
@@ -270,6 +280,8 @@ int worker_pool_new(const struct sys *sys, unsigned threads, struct worker_pool 
                 return -ENOMEM;
         p->sys = sys;
         p->wanted = threads;
+        p->max_call = max_call;
+        p->max_lost = max_lost;
         p->queue_tail = &p->queue;
         p->finished_tail = &p->finished;
         pthread_mutex_init(&p->mutex, NULL);
@@ -327,6 +339,18 @@ void worker_pool_dispatch(struct worker_pool *p)
         }
 }
 
+/* The thread is nobody's from now on. */
+static void note_lost(struct worker_pool *p, struct worker *w)
+{
+        w->stuck.pids[0] = atomic_load(&w->pid);
+        w->stuck.pids[1] = atomic_load(&w->other);
+        atomic_fetch_add(&lost_threads, 1);
+        stuck_begin(p->sys, &w->stuck);
+        pthread_detach(w->thread);
+        w->job->ops->give_up(w->job, &w->guard);
+        worker_let_go(w);
+}
+
 /*
  * Takes the worker out of the pool and its job back. Until the job is in the queue again it counts as running, so that no other
  * thread which is at it can finish it.
@@ -336,13 +360,11 @@ static void give_up(struct worker_pool *p, unsigned i)
         struct worker *w = p->workers[i];
         struct job *job = w->job;
 
-        pthread_detach(w->thread);
-        job->ops->give_up(job, &w->guard);
-        worker_let_go(w);
+        note_lost(p, w);
         pthread_mutex_lock(&p->mutex);
         p->workers[i] = p->workers[--p->n_workers];
         pthread_mutex_unlock(&p->mutex);
-        if (atomic_fetch_add(&lost_threads, 1) + 1 <= LIMIT_STUCK_THREADS && worker_start(p) < 0)
+        if (worker_lost_threads() <= p->max_lost && worker_start(p) < 0)
                 log_debug("Cannot start another scanner thread, ignoring");
 
         pthread_mutex_lock(&p->mutex);
@@ -365,13 +387,13 @@ static void give_up(struct worker_pool *p, unsigned i)
  * Whether a thread is lost: in one call for too long, and still at the next check. A machine that stood still, or was stopped as a
  * whole, makes every call too long; the check may be the first that runs again, and the thread has until the next one.
  */
-static bool is_lost(struct worker *w, usec_t now)
+static bool is_lost(struct worker *w, usec_t max_call, usec_t now)
 {
         usec_t since = atomic_load(&w->since);
         int expected = PHASE_CALLING;
 
         /* `since` is stored before CALLING: seen as CALLING, it is of this call or of a later one */
-        if (atomic_load(&w->phase) != PHASE_CALLING || now <= since || now - since <= LIMIT_SCAN_CALL_USEC ||
+        if (atomic_load(&w->phase) != PHASE_CALLING || now <= since || now - since <= max_call ||
             atomic_load(&w->since) != since)
                 return false;
         if (w->overdue != since) {
@@ -387,13 +409,13 @@ unsigned worker_pool_check(struct worker_pool *p)
         unsigned n = 0;
 
         for (unsigned i = 0; i < p->n_workers;) {
-                if (is_lost(p->workers[i], now)) {
+                if (is_lost(p->workers[i], p->max_call, now)) {
                         give_up(p, i);
                         n++;
                 } else
                         i++;
         }
-        while (p->n_workers < p->wanted && worker_lost_threads() < LIMIT_STUCK_THREADS)
+        while (p->n_workers < p->wanted && worker_lost_threads() < p->max_lost)
                 if (worker_start(p) < 0) {
                         log_debug("Cannot start a scanner thread, ignoring");
                         break;
@@ -433,10 +455,7 @@ static void abandon(struct worker_pool *p, struct worker *w)
 {
         struct job *job = w->job;
 
-        atomic_fetch_add(&lost_threads, 1);
-        pthread_detach(w->thread);
-        job->ops->give_up(job, &w->guard);
-        worker_let_go(w);
+        note_lost(p, w);
         pthread_mutex_lock(&p->mutex);
         job->result = -ECANCELED;
         if (--job->running == 0)

@@ -67,10 +67,16 @@
 
 /* -- scanning -- */
 
-/* Threads that may be lost in a system call on a stuck target before capd stops starting new ones. */
-#define LIMIT_STUCK_THREADS 8U
+/* Scanner threads that may be lost in a system call on a stuck target before capd stops starting new ones. */
+#define LIMIT_STUCK_THREADS 32U
+/* Such processes of one user, except root: with so many of them none of that user's is looked at. */
+#define LIMIT_STUCK_OF_USER 8U
 /* Longest time one system call on a target may take before its thread is given up. */
 #define LIMIT_SCAN_CALL_USEC (2ULL * 1000 * 1000)
+/* The same where the engine waits for it, and answers nobody meanwhile; found so twice, so that it stands still for up to three times that. */
+#define LIMIT_ERRAND_CALL_USEC (100ULL * 1000)
+/* Threads of either kind that may be lost before the engine stops looking into processes: 512 KiB of address space each. */
+#define LIMIT_STUCK_ERRANDS 64U
 /* Pages of one pagemap read: 16 MiB of address space, some 0.2 ms; the kernel lets go of the
  * target's mmap lock every 2 MiB of it. */
 #define LIMIT_PAGEMAP_STEP_PAGES 4096U

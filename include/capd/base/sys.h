@@ -67,10 +67,13 @@ struct sys_ops {
         void (*yield)(const struct sys *sys); /* sched_yield(2) */
 };
 
+struct errands;
+
 struct sys {
         int root_fd;
         const struct sys_ops *ops;
-        void *userdata; /* for tests */
+        struct errands *errands; /* of a thread that must not wait for a process (measure/errand.h); or NULL */
+        void *userdata;          /* for tests */
 };
 
 extern const struct sys_ops sys_ops_native;

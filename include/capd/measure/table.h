@@ -5,7 +5,8 @@
  * The table belongs to one thread. A process in it keeps a descriptor of its /proc/PID/statm open (within the limit of
  * open files; beyond it the file is opened at each look): that descriptor stands for the process, not for its number,
  * and answers ESRCH for ever once the process has ended, whoever has its number then. Nothing here takes a target's mmap
- * lock, so nothing here can block on a target.
+ * lock. What waits all the same for a process that executes a program is done as an errand (errand.h): such a process enters the table late, or
+ * stays in it as it was known.
  */
 #ifndef CAPD_MEASURE_TABLE_H
 #define CAPD_MEASURE_TABLE_H
@@ -28,13 +29,14 @@ struct process {
         usec_t idle_since;            /* since when cpu_ticks has not changed; 0 not known yet */
         usec_t attributes_at;
         uint64_t mm_id; /* equal for processes that share one address space; else unique among live ones */
+        bool gone;      /* it has ended; leaves the table at the next refresh, whoever has its number then */
         void *userdata; /* the caller's */
         /* private to table.c behind this line */
         struct process *next;
         int statm_fd;
-        bool gone; /* its descriptor said so; leaves the table at the next refresh, whoever has its number then */
+        uint64_t mm_before; /* its mm_id up to now, while it is looked at who shares its mm; 0: none */
         bool mm_shared; /* another process had the same mm: looked at again at every refresh, as a vfork(2) ends in an exec */
-        uint64_t mm_rank; /* order among processes of one mm_key, by kcmp(2) */
+        uint64_t mm_rank; /* order among processes of one mm_key, by kcmp(2); 0: has no place in it */
         uint64_t seen;
         usec_t checked_at; /* its attributes were read, or found unchanged */
         uint64_t listed;   /* the refresh at which it was listed in the cgroup where it was */
@@ -77,13 +79,21 @@ bool process_table_is_narrowed(const struct process_table *t);
  */
 int process_table_refresh(struct process_table *t, usec_t now, usec_t max_age,
                           void (*on_gone)(struct process *p, void *userdata), void *userdata);
-/* Reads the attributes of one process again, now. 0; -ESRCH it has ended; another negative errno. */
-int process_table_reread(struct process_table *t, struct process *p, usec_t now);
+/*
+ * Reads the attributes of these again, now; who has ended is `gone`, and who must not be looked at (stuck.h) stays as it was. 0; -ENOMEM, -EMFILE and
+ * the like; or -EBUSY: nobody may be looked at.
+ */
+int process_table_reread(struct process_table *t, struct process *const *items, size_t n, usec_t now);
 size_t process_table_size(const struct process_table *t);
 bool process_table_overflowed(const struct process_table *t); /* LIMIT_PROCESSES was reached */
 
 /* One read of statm. 0; -ESRCH ended (or became a zombie: all zero); another negative errno. */
 int process_look(struct process_table *t, struct process *p);
+/*
+ * The same for each process that is somebody's (userdata). Of one that has ended all sizes are 0 afterwards, of one that could not be read SIZE_UNKNOWN. 0, or -EBUSY: nobody may be looked at, and all
+ * is as it was.
+ */
+int process_table_look(struct process_table *t);
 
 struct process *process_table_find(struct process_table *t, pid_t pid);
 /* Iterates: NULL first, NULL at the end. The table must not be refreshed meanwhile. */
@@ -102,16 +112,23 @@ int process_table_set_cmdline(struct process_table *t, pid_t pid, uint64_t start
  * like. */
 int process_read_cgroup(const struct sys *sys, pid_t pid, char **ret);
 
+/* Who its parent is, and whose it is by the owner of its directory in /proc. Waits for nobody. 0; -ESRCH it has ended; or another negative errno. */
+int process_read_parent(const struct sys *sys, pid_t pid, pid_t *ret_parent, uid_t *ret_uid);
+
 /* The faults that all threads of a process have taken, and its RSS in bytes at the same moment. 0; -ESRCH it has ended; another negative
- * errno. */
-int process_read_faults(const struct sys *sys, const struct process *p, uint64_t *ret_faults, uint64_t *ret_rss);
+ * errno; -ECANCELED given up. For an errand, as it may wait for the process. */
+int process_read_faults(const struct sys *sys, struct guard *guard, const struct process *p, uint64_t *ret_faults,
+                        uint64_t *ret_rss);
 
 struct features;
 /* How far the RSS that statm shows of a process may be from the truth, either way, in bytes: the error of its counters
  * (features.h). */
 uint64_t process_rss_error(const struct features *f, const struct process *p);
 
-/* Opens /proc/PID and proves that it is the process that started at `start_time`. Descriptor; -ESRCH if it is not. */
-int process_open(const struct sys *sys, pid_t pid, uint64_t start_time);
+/*
+ * Opens /proc/PID and proves that it is the process that started at `start_time`. Descriptor; -ESRCH if it is not; -EBUSY it must not be looked at now (stuck.h); -ECANCELED given
+ * up; or another negative errno. An errand by itself (errand.h); the guard is that of a scanner thread, else NULL.
+ */
+int process_open(const struct sys *sys, struct guard *guard, pid_t pid, uint64_t start_time);
 
 #endif

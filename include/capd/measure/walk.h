@@ -95,10 +95,11 @@ int walk_dirfd(const struct walk *w); /* /proc/PID; belongs to the walk */
 
 /*
  * Around a call that takes the target's mmap lock: walk_hold() before it, which makes a pause where the calls before it have come
- * to half of MaxStall and the target is not asleep; walk_let_go() with what that returned: how long the call took, or -ECANCELED if the thread was given up in it.
+ * to half of MaxStall and the target is not asleep; walk_let_go() with what that returned: how long the call took. Either is -ECANCELED if the thread was given up
+ * in it, after which the other is not called.
  */
-usec_t walk_hold(struct walk *w);
-int64_t walk_let_go(struct walk *w, usec_t began);
+int64_t walk_hold(struct walk *w);
+int64_t walk_let_go(struct walk *w, int64_t began);
 
 /* -- single frames -- */
 

@@ -4,8 +4,9 @@
  *
  * Whatever can block on another process runs here, as a job. Jobs are taken in order. A thread that has none may help
  * with one that called for it, as long as one more stays free for what comes. A thread that hangs in a guarded
- * call (guard.h) for longer than LIMIT_SCAN_CALL_USEC is given up: the job is told so, and another thread runs it
- * on from there. Lost threads are replaced until LIMIT_STUCK_THREADS of them are lost at one time; one that comes back at last ends quietly.
+ * call (guard.h) for longer than the pool's limit is given up: the job is told so, and another thread runs it
+ * on from there, past the process that the call was about (stuck.h). Lost threads are replaced until as many are lost as the pool allows;
+ * one that comes back at last ends quietly.
  *
  * The pool belongs to one thread, its owner, which alone calls the functions below; `done` and `give_up` run in it.
  */
@@ -46,8 +47,12 @@ struct job {
 
 struct worker_pool;
 
-/* Starts `threads` of them. 0 or a negative errno. */
-int worker_pool_new(const struct sys *sys, unsigned threads, struct worker_pool **ret);
+/*
+ * Starts `threads` of them. One is given up in a call of more than `max_call` microseconds, and replaced as long as no more than `max_lost` are lost in the
+ * whole program. 0 or a negative errno.
+ */
+int worker_pool_new(const struct sys *sys, unsigned threads, usec_t max_call, unsigned max_lost,
+                    struct worker_pool **ret);
 /* Tells running jobs to stop, waits for at most a second for them, calls done() for every job and frees the pool. */
 struct worker_pool *worker_pool_free(struct worker_pool *p);
 DEFINE_CLEANUP(struct worker_pool *, worker_pool_free)
@@ -56,7 +61,7 @@ void worker_pool_submit(struct worker_pool *p, struct job *job);
 /* Readable when a job is done: then call worker_pool_dispatch(), which calls done() of each. */
 int worker_pool_fd(const struct worker_pool *p);
 void worker_pool_dispatch(struct worker_pool *p);
-/* Gives up threads that hang, at the second call that finds them so. Returns how many were; to be called about twice a second while jobs
+/* Gives up threads that hang, at the second call that finds them so. Returns how many were; to be called now and then while jobs
  * run, so that a thread which nobody let run has the time between. */
 unsigned worker_pool_check(struct worker_pool *p);
 bool worker_pool_idle(const struct worker_pool *p);

@@ -309,11 +309,11 @@ static void set_parent(pid_t pid, pid_t parent)
         char path[256], text[256];
         FILE *f;
 
-        snprintf(path, sizeof(path), "%s/proc/%d/stat", k.w->path, (int)pid);
+        snprintf(path, sizeof(path), "%s/proc/%d/status", k.w->path, (int)pid);
         f = fopen(path, "w");
         assert_non_null(f);
-        snprintf(text, sizeof(text), "%d (odd ) name) S %d 1 1 0 -1 0 0 0 0 0 5 5 0 0 20 0 1 0 5 0 0 0 5 2 3 0 0\n",
-                 (int)pid, (int)parent);
+        snprintf(text, sizeof(text), "Name:\todd\\nPPid:\t4\nUmask:\t0022\nPid:\t%d\nPPid:\t%d\nUid:\t0\n", (int)pid,
+                 (int)parent);
         fputs(text, f);
         fclose(f);
 }
@@ -451,8 +451,25 @@ static void test_stop_and_give_up(void **state)
         assert_true(result.freed == SIZE_UNKNOWN);
         reclaim_free(r);
 
+        /* stuck at who a process is, before anything was written */
         r = make(50 * MIB, NULL);
         g.lose_at = 1;
+        a->writes = 0;
+        assert_int_equal(reclaim_run(r, &g.guard), -ECANCELED);
+        assert_int_equal(a->writes, 0);
+        reclaim_give_up_current(r);
+        assert_int_equal(reclaim_run(r, &g.guard), 0);
+        reclaim_get_report(r, &report);
+        assert_int_equal(report.end, RECLAIM_GOAL);
+        assert_true(a->writes > 0);
+        reclaim_free(r);
+
+        a->anon = 200 * MIB;
+        b->anon = 100 * MIB;
+        show(a);
+        show(b);
+        r = make(50 * MIB, NULL);
+        g.lose_at = 2;
         reclaim_give_up_current(r); /* not in a call: nothing */
         assert_int_equal(reclaim_run(r, &g.guard), -ECANCELED);
         reclaim_give_up_current(r);
@@ -468,10 +485,10 @@ static void test_stop_and_give_up(void **state)
 
         /* both stuck */
         r = make(50 * MIB, NULL);
-        g.lose_at = 1;
+        g.lose_at = 2;
         assert_int_equal(reclaim_run(r, &g.guard), -ECANCELED);
         reclaim_give_up_current(r);
-        g.lose_at = g.left + 1;
+        g.lose_at = g.left + 2;
         assert_int_equal(reclaim_run(r, &g.guard), -ECANCELED);
         reclaim_give_up_current(r);
         assert_int_equal(reclaim_run(r, &g.guard), 0);

@@ -282,6 +282,8 @@ void world_process(struct world *w, pid_t pid, uint64_t start_time)
         write_text(w, path, text, false);
         snprintf(path, sizeof(path), "proc/%d/statm", (int)pid);
         write_text(w, path, "10000 10000 0 0 0 0 0\n", false);
+        snprintf(path, sizeof(path), "proc/%d/status", (int)pid);
+        write_text(w, path, "Name:\tname\nPPid:\t1\n", false);
         snprintf(path, sizeof(path), "proc/%d/maps", (int)pid);
         write_text(w, path, "", false);
         snprintf(path, sizeof(path), "%s/proc/%d/pagemap", w->path, (int)pid);

@@ -33,8 +33,10 @@ static ssize_t fake_pread(const struct sys *sys, int fd, void *buf, size_t size,
         struct fake *f = sys->userdata;
 
         FAIL(sys, OP_PREAD);
-        if (f->on_pread)
+        if (f->on_pread) {
+                f->pread_fd = fd;
                 f->on_pread(f, __atomic_load_n(&f->calls[OP_PREAD], __ATOMIC_RELAXED));
+        }
         return sys_ops_native.pread(sys, fd, buf, size, offset);
 }
 

@@ -57,6 +57,7 @@ struct fake {
         ssize_t fail_value;
         /* called before each pread, to let the world change in mid-scan */
         void (*on_pread)(struct fake *f, unsigned call);
+        int pread_fd; /* for it: what is read */
         int (*kcmp)(pid_t a, pid_t b);
         usec_t time; /* what now() says; each call adds time_step */
         usec_t time_step;

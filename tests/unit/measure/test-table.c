@@ -141,7 +141,7 @@ static void test_reuse(void **state)
         /* without a descriptor the start time is compared at the look */
         fake_stat(f, 13, 9, "x", 'S', 1);
         assert_int_equal(process_look(t, process_table_find(t, 13)), -ESRCH);
-        assert_int_equal(process_open(&f->sys, 11, 4), -ESRCH);
+        assert_int_equal(process_open(&f->sys, NULL, 11, 4), -ESRCH);
 }
 
 static void test_states(void **state)
@@ -211,6 +211,57 @@ static void test_mm(void **state)
         for (unsigned k = 0; k < 2; k++)
                 while ((p = process_table_next(t, p)))
                         assert_int_not_equal(p->mm_id, 0);
+}
+
+static int kcmp_fails(pid_t a, pid_t b)
+{
+        return -EPERM;
+}
+
+/* Sharers keep what they are known by for as long as they share; and who could once not be compared has no place that is not true. */
+static void test_mm_goes_on(void **state)
+{
+        struct fake *f = *state;
+        _cleanup_(process_table_freep) struct process_table *t = new_table(f, 0, 0);
+        uint64_t shared;
+
+        f->kcmp = kcmp_pairs;
+        for (int pid = 100; pid < 104; pid++) {
+                fake_process(f, pid, 5, "family", "1000-2000 r--p 00000000 00:00 0\n", 100, 20);
+                fake_stat(f, pid, 5, "family", 'S', 4096);
+        }
+        assert_int_equal(refresh(t, 10000), 7);
+        shared = process_table_find(t, 100)->mm_id;
+        assert_int_equal(process_table_find(t, 101)->mm_id, shared);
+        for (usec_t now = 10001; now < 10010; now++) {
+                assert_int_equal(refresh(t, now), 7);
+                assert_int_equal(process_table_find(t, 100)->mm_id, shared);
+                assert_int_equal(process_table_find(t, 101)->mm_id, shared);
+        }
+        /* one of them leaves: it is known by that no more, or the other is not */
+        fake_stat(f, 101, 5, "sh", 'S', 8192);
+        assert_int_equal(refresh(t, 10010), 7);
+        assert_int_equal(process_table_find(t, 100)->mm_id, shared);
+        assert_int_not_equal(process_table_find(t, 101)->mm_id, shared);
+        f->kcmp = NULL; /* nobody shares */
+        assert_int_equal(refresh(t, 10011), 7);
+        assert_int_not_equal(process_table_find(t, 102)->mm_id, process_table_find(t, 103)->mm_id);
+
+        /* those that come while nothing can be compared */
+        f->kcmp = kcmp_fails;
+        for (int pid = 110; pid < 120; pid++) {
+                fake_process(f, pid, 5, "family", "1000-2000 r--p 00000000 00:00 0\n", 100, 20);
+                fake_stat(f, pid, 5, "family", 'S', 4096);
+        }
+        assert_int_equal(refresh(t, 10012), 17);
+        for (int pid = 111; pid < 120; pid++)
+                assert_int_not_equal(process_table_find(t, pid)->mm_id, process_table_find(t, pid - 1)->mm_id);
+        f->kcmp = kcmp_pairs;
+        fake_process(f, 120, 5, "family", "1000-2000 r--p 00000000 00:00 0\n", 100, 20);
+        fake_stat(f, 120, 5, "family", 'S', 4096);
+        assert_int_equal(refresh(t, 10013), 18);
+        for (int pid = 110; pid < 120; pid++)
+                assert_int_equal(process_table_find(t, pid)->mm_id, process_table_find(t, pid ^ 1)->mm_id);
 }
 
 static void test_cmdline(void **state)
@@ -298,18 +349,18 @@ static void test_faults(void **state)
         p = process_table_find(t, 12);
         fake_write(f, "proc/12/stat",
                    "12 (a) b) S 2 0 0 0 -1 0 300 5000 20 6000 1 1 0 0 20 0 1 0 5 999 7 0 1 0 0 0 0\n");
-        assert_int_equal(process_read_faults(&f->sys, p, &faults, &rss), 0);
+        assert_int_equal(process_read_faults(&f->sys, NULL, p, &faults, &rss), 0);
         assert_int_equal(faults, 320); /* minor and major, without those of children */
         assert_int_equal(rss, 7 * FAKE_PAGE);
         faults = rss = 7;
         fake_write(f, "proc/12/stat", "12 (a) S 2 0 0 0 -1 0 300 0 20 0 1 1 0 0 20 0 1 0 6 999 7 0 1 0 0 0 0\n");
-        assert_int_equal(process_read_faults(&f->sys, p, &faults, &rss), -ESRCH); /* somebody else's number */
+        assert_int_equal(process_read_faults(&f->sys, NULL, p, &faults, &rss), -ESRCH); /* somebody else's number */
         fake_stat(f, 12, 5, "a", 'Z', 1);
-        assert_int_equal(process_read_faults(&f->sys, p, &faults, &rss), -ESRCH);
+        assert_int_equal(process_read_faults(&f->sys, NULL, p, &faults, &rss), -ESRCH);
         fake_write(f, "proc/12/stat", "nonsense");
-        assert_int_equal(process_read_faults(&f->sys, p, &faults, &rss), -EBADMSG);
+        assert_int_equal(process_read_faults(&f->sys, NULL, p, &faults, &rss), -EBADMSG);
         fake_remove(f, "proc/12");
-        assert_int_equal(process_read_faults(&f->sys, p, &faults, &rss), -ESRCH);
+        assert_int_equal(process_read_faults(&f->sys, NULL, p, &faults, &rss), -ESRCH);
         assert_true(faults == 7 && rss == 7);
 }
 
@@ -335,6 +386,7 @@ int main(void)
                         cmocka_unit_test_setup_teardown(test_reuse, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_states, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_mm, setup, teardown),
+                        cmocka_unit_test_setup_teardown(test_mm_goes_on, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_cmdline, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
                         cmocka_unit_test_setup_teardown(test_listing_fails, setup, teardown),

@@ -16,6 +16,8 @@
 #include "capd/limits.h"
 #include "capd/measure/worker.h"
 
+#define MAX_LOST 5U
+
 static _Atomic usec_t clock_offset;
 
 static usec_t fake_now(const struct sys *sys)
@@ -134,7 +136,7 @@ static struct worker_pool *pool(unsigned threads)
         ops = sys_ops_native;
         ops.now = fake_now;
         sys = (struct sys){.root_fd = -1, .ops = &ops};
-        assert_int_equal(worker_pool_new(&sys, threads, &p), 0);
+        assert_int_equal(worker_pool_new(&sys, threads, LIMIT_SCAN_CALL_USEC, MAX_LOST, &p), 0);
         return p;
 }
 
@@ -230,7 +232,7 @@ static void a_thread_between_calls_is_never_given_up(void **state)
 static void too_many_lost_threads_end_the_waiting_jobs(void **state)
 {
         struct worker_pool *p = pool(1);
-        struct test_job t[LIMIT_STUCK_THREADS + 1], last;
+        struct test_job t[MAX_LOST + 1], last;
 
         for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
                 test_job_init(&t[i], 1);
@@ -240,11 +242,11 @@ static void too_many_lost_threads_end_the_waiting_jobs(void **state)
                 atomic_fetch_add(&clock_offset, LIMIT_SCAN_CALL_USEC + USEC_PER_SEC);
                 assert_int_equal(worker_pool_check(p), 0);
                 assert_int_equal(worker_pool_check(p), 1);
-                if (i < LIMIT_STUCK_THREADS)
+                if (i < MAX_LOST)
                         wait_until_finished(p, &t[i]);
         }
-        wait_until_finished(p, &t[LIMIT_STUCK_THREADS]);
-        assert_int_equal(t[LIMIT_STUCK_THREADS].result, -EBUSY);
+        wait_until_finished(p, &t[MAX_LOST]);
+        assert_int_equal(t[MAX_LOST].result, -EBUSY);
         test_job_init(&last, 1);
         worker_pool_submit(p, &last.job);
         wait_until_finished(p, &last);
