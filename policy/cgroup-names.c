@@ -81,6 +81,17 @@ bool cgroup_is_unit(const char *name, size_t len)
         return false;
 }
 
+size_t cgroup_system_length(const char *path)
+{
+        const char *at = path, *part;
+        size_t len;
+
+        while (cgroup_next(&at, &part, &len))
+                if (has_prefix(part, len, "user@") && has_suffix(part, len, ".service"))
+                        return (size_t)(at - path);
+        return (size_t)(at - path);
+}
+
 bool cgroup_component_unit(const char **component, size_t *len)
 {
         if (*len > 0 && **component == '_') {
@@ -102,7 +113,7 @@ static bool copy_out(char *buf, size_t size, const char *s, size_t len)
 
 bool match_cgroup_unit(const char *cgroup, char *buf, size_t size)
 {
-        size_t len = strlen(cgroup), part_len, slice_len = 0;
+        size_t len = cgroup_system_length(cgroup), part_len, slice_len = 0;
         const char *part, *slice = NULL;
 
         while (take_last(cgroup, &len, &part, &part_len)) {

@@ -70,13 +70,13 @@ static bool cgroup_matches(const struct selector_value *v, const char *path)
         return false;
 }
 
-/* So does a unit's: user@1000.service holds the units of that user's manager, a slice what it is sliced into. */
+/* So does a unit's: user@1000.service holds the units of that user's manager, which are not told apart; a slice what it is sliced into. */
 static bool unit_matches(const struct selector_value *v, const char *path)
 {
-        const char *part;
+        const char *end = path + cgroup_system_length(path), *part;
         size_t len;
 
-        while (cgroup_next(&path, &part, &len))
+        while (path < end && cgroup_next(&path, &part, &len))
                 if (cgroup_component_unit(&part, &len) && text_matches(v, part, len))
                         return true;
         return false;

@@ -54,8 +54,8 @@ bool match_needs_cgroups(const struct policy *p);
 bool match_wants_cgroup(const struct policy *p, const char *cgroup);
 
 /*
- * The innermost unit of a cgroup path ("/user.slice/user-1000.slice/user@1000.service/app.slice/x.service" → "x.service";
- * "/system.slice/a.service/sub" → "a.service"), slices only if there is no other; and the container id, for the layouts of
+ * The innermost unit of a cgroup path ("/system.slice/a.service/sub" → "a.service"), slices only if there is no other, and none below a user's
+ * own manager ("/user.slice/user-1000.slice/user@1000.service/app.slice/x.service" → "user@1000.service"), as users choose these names; and the container id, for the layouts of
  * Docker, Podman, containerd, CRI-O, Kubernetes (cgroupfs and systemd drivers), LXC and systemd-nspawn.
  * true and the text in buf, false if there is none.
  */

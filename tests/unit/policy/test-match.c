@@ -31,6 +31,8 @@ static const struct process_facts of_user = {
                 .uid = 1002,
                 .comm = "sh",
                 .cgroup = "/user.slice/user-1002.slice/user@1002.service/app.slice/_cpu.service"};
+static const struct process_facts of_system = {
+                .pid = 44, .uid = 0, .gid = 0, .comm = "x", .cgroup = "/system.slice/_cpu.service"};
 static const struct process_facts unknown = {.pid = 503, .uid = 4000000000, .gid = 4294967294};
 
 /* Who is in a group is in a cgroup that is wanted, where that is said to be needed. */
@@ -112,7 +114,9 @@ static void test_selectors(void **state)
                         {"Unit=user-1002.slice", &of_user, true},
                         {"Unit=user@1002.service", &of_user, true},
                         {"Unit=user@*.service", &of_user, true},
-                        {"Unit=cpu.service", &of_user, true}, /* systemd's "_" */
+                        {"Unit=cpu.service", &of_user, false},  /* who is called so by his own manager */
+                        {"Unit=cpu.service", &of_system, true}, /* systemd's "_" */
+                        {"Unit=app.slice", &of_user, false},
                         {"Unit=user-1001.slice", &of_user, false},
                         {"Unit=!user.slice", &of_user, false},
                         {"Unit=!a.service", &unknown, false},
@@ -202,7 +206,7 @@ static void test_for_each(void **state)
                         {"cgroup", &alice, "g/\\x2fsystem.slice\\x2fphp8.2-fpm.service\\x2fworker"},
                         {"cgroup", &unknown, NULL},
                         {"unit", &alice, "g/php8.2-fpm.service"},
-                        {"unit", &of_user, "g/cpu.service"},
+                        {"unit", &of_user, "g/user@1002.service"},
                         {"unit", &unknown, NULL},
                         {"container", &boxed, "g/" ID},
                         {"container", &alice, NULL},
