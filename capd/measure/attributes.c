@@ -24,8 +24,7 @@ void attributes_done(struct process *p)
         p->facts.comm = p->facts.exe = p->facts.cmdline = p->facts.cgroup = NULL;
 }
 
-/* Whether an error means that capd itself is short of something, which must not pass for an answer about the process. */
-static bool is_shortage(ssize_t error)
+bool is_shortage(ssize_t error)
 {
         return error == -ENOMEM || error == -EMFILE || error == -ENFILE;
 }

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "capd/base/text.h"
 #include "capd/limits.h"
 #include "capd/measure/stuck.h"
 #include "capd/measure/table.h"

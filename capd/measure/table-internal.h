@@ -33,6 +33,8 @@ struct process_table {
 int attributes_read(const struct sys *sys, struct guard *guard, unsigned facts, struct process *p, bool fresh,
                     usec_t now);
 void attributes_done(struct process *p); /* frees the texts */
+/* Whether an error means that capd itself is short of something, which must not pass for an answer about the process. */
+bool is_shortage(ssize_t error);
 
 /* unchanged.c */
 bool attributes_due(const struct process *p, usec_t now, usec_t max_age);

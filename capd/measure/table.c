@@ -373,11 +373,6 @@ struct refreshing {
         void *userdata;
 };
 
-static bool is_shortage(int error)
-{
-        return error == -ENOMEM || error == -EMFILE || error == -ENFILE;
-}
-
 static int refresh_errand(void *arg, struct guard *guard)
 {
         const struct refreshing x = *(const struct refreshing *)arg;
