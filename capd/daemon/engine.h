@@ -144,8 +144,8 @@ struct engine {
         struct sys sys;
         struct features features;
         struct decide_means means;
-        char why_no_damon[160]; /* now */
-        struct cgroup2 cgroup2; /* fd -1: no hierarchy with the memory controller */
+        char why_no_damon[LIMIT_WHY_BYTES]; /* now */
+        struct cgroup2 cgroup2;             /* fd -1: no hierarchy with the memory controller */
         struct host_pressure host_pressure;
         struct policy *policy;
         const char *config_file;

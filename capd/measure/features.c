@@ -26,12 +26,12 @@
 #define MADV_PAGEOUT 21
 #endif
 
-static void why(char dst[static 160], const char *what, int error, const char *todo)
+static void why(char dst[static LIMIT_WHY_BYTES], const char *what, int error, const char *todo)
 {
         if (error == 0)
-                snprintf(dst, 160, "%s: %s", what, todo);
+                snprintf(dst, LIMIT_WHY_BYTES, "%s: %s", what, todo);
         else
-                snprintf(dst, 160, "%s: %s: %s", what, strerror(error < 0 ? -error : error), todo);
+                snprintf(dst, LIMIT_WHY_BYTES, "%s: %s: %s", what, strerror(error < 0 ? -error : error), todo);
 }
 
 static ssize_t read_small(const struct sys *sys, const char *path, char *buf, size_t size)
@@ -108,7 +108,7 @@ bool features_ksm_active(const struct sys *sys)
 
 #define DAMON_ADMIN "sys/kernel/mm/damon/admin/kdamonds"
 
-bool features_damon(const struct sys *sys, char why_not[static 160])
+bool features_damon(const struct sys *sys, char why_not[static LIMIT_WHY_BYTES])
 {
         /* each of them holds DAMON for itself as long as it is enabled */
         static const char *const modules[] = {"damon_reclaim", "damon_lru_sort", "damon_stat"};
@@ -208,7 +208,7 @@ static int read_word(const struct sys *sys, int fd, uint64_t index, uint64_t *re
 }
 
 static bool probe_frame_file(const struct sys *sys, const char *path, uint64_t frame, uint64_t *ret,
-                             char text[static 160])
+                             char text[static LIMIT_WHY_BYTES])
 {
         _cleanup_close_ int fd = sys_open(sys, path, O_RDONLY);
         int r = fd < 0 ? fd : read_word(sys, fd, frame, ret);
@@ -258,7 +258,7 @@ static int read_own_entries(const struct sys *sys, struct features *f, const cha
 
 static void find_zero_frame(const struct sys *sys, struct features *f, uint64_t touched, uint64_t zero)
 {
-        char unused[160];
+        char unused[LIMIT_WHY_BYTES];
         uint64_t flags;
 
         if (!f->pagemap_frames || !(zero & PM_PRESENT) || (zero & PM_FRAME_MASK) == (touched & PM_FRAME_MASK))

@@ -47,6 +47,9 @@
 #define LIMIT_EXE_BYTES     4096U
 #define LIMIT_CMDLINE_BYTES 4096U
 #define LIMIT_CGROUP_BYTES  4096U
+/* Why a feature is not to be had, with what to do; and why a group is in its state, which names up to three of those. */
+#define LIMIT_WHY_BYTES    160U
+#define LIMIT_REASON_BYTES 512U
 /* A PidFile= is a number and white space. */
 #define LIMIT_PIDFILE_BYTES 64U
 /* /proc/self/mountinfo is read so far: some 20,000 mounts, of which that of cgroupfs is among the first. */

@@ -68,10 +68,10 @@ struct wire_command {
 struct wire_group {
         char name[LIMIT_GROUP_NAME_BYTES];
         char description[LIMIT_DESCRIPTION_BYTES];
-        char reason[384]; /* why it is in its state, one sentence */
-        char action[16];  /* observe, pageout, move */
-        uint32_t number;  /* of the groups since capd began, in order of appearance: 1, 2, … */
-        uint32_t state;   /* enum group_state */
+        char reason[LIMIT_REASON_BYTES]; /* why it is in its state, one sentence */
+        char action[16];                 /* observe, pageout, move */
+        uint32_t number;                 /* of the groups since capd began, in order of appearance: 1, 2, … */
+        uint32_t state;                  /* enum group_state */
         bool has_cap;
         bool temporary_cap;
         bool paused;
@@ -105,7 +105,7 @@ struct wire_group {
         struct act_result last_act;               /* started 0: none yet */
         uint64_t resident_before, resident_after; /* exact counts around it; SIZE_UNKNOWN unknown */
         char strategy[16];                        /* of the last act, or "none"; "" none was chosen yet */
-        char strategy_reason[384];                /* why this one, or why none */
+        char strategy_reason[LIMIT_REASON_BYTES]; /* why this one, or why none */
 
         /* the governor */
         uint64_t working_set; /* what the group works with, inferred while it thrashes; SIZE_UNKNOWN not known */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "capd/base/sys.h"
+#include "capd/limits.h"
 
 struct features {
         unsigned kernel_major, kernel_minor;
@@ -37,9 +38,10 @@ struct features {
         uint64_t rss_error_pages;
         bool rss_error_per_thread;
         /* why a feature is missing, one line each naming what to do; "" where it is there */
-        char why_frames[160], why_kpageflags[160], why_kpagecount[160], why_kcmp[160], why_ptrace[160],
-                        why_process_madvise[160], why_foreign_files[160], why_cgroup2[160], why_memory_reclaim[160],
-                        why_damon[160], why_realtime[160];
+        char why_frames[LIMIT_WHY_BYTES], why_kpageflags[LIMIT_WHY_BYTES], why_kpagecount[LIMIT_WHY_BYTES],
+                        why_kcmp[LIMIT_WHY_BYTES], why_ptrace[LIMIT_WHY_BYTES], why_process_madvise[LIMIT_WHY_BYTES],
+                        why_foreign_files[LIMIT_WHY_BYTES], why_cgroup2[LIMIT_WHY_BYTES],
+                        why_memory_reclaim[LIMIT_WHY_BYTES], why_damon[LIMIT_WHY_BYTES], why_realtime[LIMIT_WHY_BYTES];
 };
 
 /*
@@ -56,6 +58,6 @@ bool features_ksm_active(const struct sys *sys);
  * DAMON is there and nobody has set it up or turned it on; if not, `why` says so. May change at any time: a few small files are
  * read. While an act by DAMON runs, it is capd itself that is found (damon_is_active()).
  */
-bool features_damon(const struct sys *sys, char why[static 160]);
+bool features_damon(const struct sys *sys, char why[static LIMIT_WHY_BYTES]);
 
 #endif

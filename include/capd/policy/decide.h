@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "capd/limits.h"
 #include "capd/policy/policy.h"
 #include "capd/policy/strategy.h"
 #include "capd/sample.h"
@@ -47,7 +48,7 @@ struct decide_budget {
 struct decide_memory {
         enum group_state state;
         usec_t state_since;
-        char reason[384];
+        char reason[LIMIT_REASON_BYTES];
 
         /* what it took to look at its pages */
         usec_t exact_at, estimated_at; /* start of the last such count, 0 none since the group's beginning */

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "capd/limits.h"
+
 enum strategy {
         STRATEGY_NONE,    /* nothing can bring the group down */
         STRATEGY_MADVISE, /* pages of one process each: process_madvise(MADV_PAGEOUT) */
@@ -48,7 +50,8 @@ struct strategy_choice {
         uint64_t expected;      /* bytes of `resident` within its reach */
         uint64_t cache_at_risk; /* bytes of page cache it will probably take as well */
         bool anon_only;         /* STRATEGY_RECLAIM: write swappiness=max */
-        char reason[384];       /* why this one, or why none: one sentence for the administrator */
+        /* why this one, or why none: one sentence for the administrator */
+        char reason[LIMIT_REASON_BYTES];
 };
 
 /* Chooses. Never fails: STRATEGY_NONE says why. */

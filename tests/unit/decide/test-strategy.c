@@ -543,6 +543,11 @@ static uint64_t pick_size(void)
 /* Whatever the facts: a usable means is chosen that reaches something, or none, and always with a reason. */
 static void random_facts_give_sound_choices(void **state)
 {
+        char no[LIMIT_WHY_BYTES];
+
+        /* the longest that a missing feature can have to say */
+        memset(no, 'n', sizeof(no) - 1);
+        no[sizeof(no) - 1] = '\0';
         next_random = 1;
         for (int i = 0; i < 100000; i++) {
                 struct strategy_facts f = {.goal = pick_size() + MIB, .swap = pick(2), .useless = pick(16)};
@@ -556,9 +561,9 @@ static void random_facts_give_sound_choices(void **state)
                 f.unmapped_cache = pick(4) == 0 ? SIZE_UNKNOWN : pick_size();
                 f.charged_inside = pick(4) == 0 ? SIZE_UNKNOWN : pick_size();
                 f.owned_cgroups = pick(3);
-                f.no_madvise = pick(3) == 0 ? NO : NULL;
-                f.no_damon = pick(2) == 0 ? NO : NULL;
-                f.no_reclaim = pick(3) == 0 ? NO : NULL;
+                f.no_madvise = pick(3) == 0 ? no : NULL;
+                f.no_damon = pick(2) == 0 ? no : NULL;
+                f.no_reclaim = pick(3) == 0 ? no : NULL;
                 f.reclaim_anon_only = pick(2);
 
                 strategy_choose(&f, &c);
